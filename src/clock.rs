@@ -177,10 +177,8 @@ impl Clock {
         (self.source.read().wall_ms.saturating_sub(last.0) > SYNCHRONISED_MS_MAX).then_some(last)
     }
 
-    /// The clock is right, as the operator knows: it is trusted from here on, whatever it showed before.
-    ///
-    /// # Errors
-    /// [`BeforeRelease`] if that cannot be.
+    /// The clock is right, as the operator knows: it is trusted from here on, whatever it showed before. Fails with
+    /// [`BeforeRelease`] when that cannot be.
     pub fn trust(&self) -> Result<(), BeforeRelease> {
         let mut judge = self.lock();
         let reading = self.source.read();

@@ -36,10 +36,7 @@ impl<W: Clone> Sessions<W> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new session; gives its id, which only the browser keeps.
-    ///
-    /// # Errors
-    /// When the operating system gives no random numbers.
+    /// A new session; gives its id, which only the browser keeps. Fails when the operating system gives no random numbers.
     pub fn open(&self, who: W) -> Result<String, getrandom::Error> {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random)?;

@@ -194,8 +194,7 @@ impl<S: Storage> Center<S> {
         self.shown.used.get(&(stream.clone(), gateway.clone())).is_some_and(|used| used.has(number(at)))
     }
 
-    /// # Errors
-    /// [`CenterError::Ahead`]: nobody would take what is published to this audience.
+    /// Fails with [`CenterError::Ahead`] when nobody would take what is published to this audience.
     pub(super) fn may_publish(&self, stream: &Stream, audience: &Audience) -> Result<(), CenterError> {
         // Who writes numbers by hand, in a trial, knows what he does.
         if !S::KEEPS_PUBLISHED || self.shown.used.is_empty() {

@@ -161,10 +161,7 @@ impl<S: Storage> Center<S> {
     }
 
     /// Takes a batch of a gateway's audit: checks the chain, keeps the events, and gives the acknowledgement to publish, if a stream may.
-    /// The events are on disk when this returns.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read or written.
+    /// The events are on disk when this returns. Fails when the storage cannot be read or written.
     pub fn receive_audit(
         &mut self,
         gateway: &GatewayId,

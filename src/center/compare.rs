@@ -98,10 +98,8 @@ impl<S: Storage> Center<S> {
         Some((at, digest::of(self.list(audience)?, &digest::registers_of(stream.spec.allowed)).sha256))
     }
 
-    /// The ops of one message of a stream to `audience`; empty for a list, and for what is not there.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read.
+    /// The ops of one message of a stream to `audience`; empty for a list, and for what is not there. Fails when the storage cannot be
+    /// read.
     pub(super) fn ops_of(
         &mut self,
         stream: &StreamName,

@@ -22,10 +22,8 @@ pub enum Draft {
 pub struct DraftClaims(Members);
 
 impl Draft {
-    /// Reads a list of ops, an object with `ops` and nothing else, or a whole claims object (recognised by its `iss`).
-    ///
-    /// # Errors
-    /// What is wrong, where, and what to do.
+    /// Reads a list of ops, an object with `ops` and nothing else, or a whole claims object (recognised by its `iss`). The error names
+    /// what is wrong, where, and what to do.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() > MESSAGE_BYTES_MAX {
             let what =
@@ -84,11 +82,8 @@ impl DraftClaims {
 
 impl<S: Storage> Center<S> {
     /// Signs a message written by hand. One without a number gets the next one of its stream and is appended; one that has a number is
-    /// sent as it is and kept nowhere.
-    ///
-    /// # Errors
-    /// [`CenterError`] if `iss` names no stream of this center, no gateway is named for a gateway stream, or the storage cannot be
-    /// written.
+    /// sent as it is and kept nowhere. Fails when `iss` names no stream of this center, no gateway is named for a gateway stream, or the
+    /// storage cannot be written.
     pub fn publish_as_written(
         &mut self,
         to: Option<&GatewayId>,

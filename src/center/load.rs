@@ -162,11 +162,8 @@ pub struct Loaded {
 }
 
 impl<S: Storage> Center<S> {
-    /// What a list for the gateway `to` (for the campus, where the stream that owns `enrol` publishes to it) would change.
-    ///
-    /// # Errors
-    /// [`CenterError`] if no stream may enrol, no gateway of this center is named, gateways refuse a card of the list, or the storage
-    /// cannot be read.
+    /// What a list for the gateway `to` (for the campus, where the stream that owns `enrol` publishes to it) would change. Fails when no
+    /// stream may enrol, no gateway of this center is named, gateways refuse a card of the list, or the storage cannot be read.
     pub fn plan(&mut self, to: Option<&GatewayId>, wanted: &Enrolments, now: Timestamp) -> Result<Plan, CenterError> {
         self.transaction(|center| {
             let (_, audience) = center.enrolling(to)?;

@@ -110,10 +110,8 @@ pub struct Center<S = Directory> {
 }
 
 impl Center {
-    /// The center in `dir`, which [`create`] made, as far as it publishes to `gateways`.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the center does not exist, or a file of it cannot be read or is damaged.
+    /// The center in `dir`, which [`create`] made, as far as it publishes to `gateways`. Fails when the center does not exist, or a file
+    /// of it cannot be read or is damaged.
     pub fn open(dir: &Path, gateways: &[GatewayId]) -> Result<Self, CenterError> {
         let (directory, streams) = Directory::open(dir)?;
         Self::new(directory, streams, gateways.to_vec())
@@ -270,10 +268,8 @@ impl<S: Storage> Center<S> {
         })
     }
 
-    /// Does `work` in one transaction: what it stages is on disk when this returns `Ok`, and otherwise was never published.
-    ///
-    /// # Errors
-    /// What `work` returns, or that the storage cannot be read or written.
+    /// Does `work` in one transaction: what it stages is on disk when this returns `Ok`, and otherwise was never published. Fails with
+    /// what `work` returns, or when the storage cannot be read or written.
     pub fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, CenterError>) -> Result<T, CenterError> {
         self.storage.begin()?;
         let done = self.catch_up().and_then(|()| work(self));

@@ -61,11 +61,9 @@ impl Notes {
         (held == HELD_MAX && !self.is_failing) || self.published.len() >= PUBLISHED_MAX
     }
 
-    /// Writes all of them, and gives what to acknowledge to the broker now.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be written; they are kept and due again. Those that are dropped then are never
-    /// acknowledged: a broker that keeps the session sends them again on the next connection.
+    /// Writes all of them, and gives what to acknowledge to the broker now. Fails when the storage cannot be written; they are kept and
+    /// due again. Those that are dropped then are never acknowledged: a broker that keeps the session sends them again on the next
+    /// connection.
     pub(super) fn write<S: Storage>(&mut self, center: &mut Center<S>) -> Result<Vec<AckToken>, CenterError> {
         if self.due.take().is_none() {
             return Ok(Vec::new());

@@ -193,10 +193,7 @@ impl<S: Storage> Service<S> {
         Some(format!("`{}`: {why}", self.broker))
     }
 
-    /// Publishes `ops` and waits for the answers of the gateways that they go to, all together at most `within`.
-    ///
-    /// # Errors
-    /// See [`Service::publish`]. No answer is no error.
+    /// Publishes `ops` and waits for the answers of the gateways that they go to, all together at most `within`. No answer is no error.
     pub async fn publish_and_wait(
         &self,
         to: Option<&GatewayId>,

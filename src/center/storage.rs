@@ -87,10 +87,8 @@ pub enum Content {
 }
 
 impl Entry {
-    /// Reads a message that a journal kept. What gateways refuse for its content is [`Content::Refused`].
-    ///
-    /// # Errors
-    /// Why the text is not such a message.
+    /// Reads a message that a journal kept. What gateways refuse for its content is [`Content::Refused`]. The error names why the text is
+    /// not such a message.
     pub fn read(message: &str) -> Result<Self, String> {
         let (at, content) = if is_snapshot(message) {
             let snapshot = snapshot::read_evidence(message.trim_end_matches(char::from(PART_SEPARATOR)).as_bytes())?;
@@ -152,10 +150,8 @@ pub trait Storage: Send + 'static {
     /// Begins a transaction; waits for another process that has one.
     fn begin(&mut self) -> Result<(), CenterError>;
 
-    /// Ends the transaction; all of it is on disk when this returns.
-    ///
-    /// # Errors
-    /// [`CenterError`] if it cannot be written. What then is on disk is known only by reading it again.
+    /// Ends the transaction; all of it is on disk when this returns. Fails when it cannot be written. What then is on disk is known only
+    /// by reading it again.
     fn commit(&mut self) -> Result<(), CenterError>;
 
     /// Ends the transaction without it.

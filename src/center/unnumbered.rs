@@ -22,10 +22,8 @@ impl<S: Storage> Center<S> {
         journals.iter().filter_map(|journal| self.head(journal, now).transpose()).collect()
     }
 
-    /// The head of a journal: its last number, and the digest of what the stream owns. `None`: it has no message.
-    ///
-    /// # Errors
-    /// Never for a head of these types.
+    /// The head of a journal: its last number, and the digest of what the stream owns. `None`: it has no message. Never fails for a head
+    /// of these types.
     pub fn head(&self, journal: &JournalName, now: Timestamp) -> Result<Option<SignedMessage>, CenterError> {
         let Some(stream) = self.streams.iter().find(|stream| stream.spec.name == journal.stream) else {
             return Ok(None);
@@ -40,10 +38,8 @@ impl<S: Storage> Center<S> {
         Ok(Some(SignedMessage { topic: journal.audience.topic(Down::Head(name)), payload, number: None }))
     }
 
-    /// A command and its id; it expires [`COMMAND_LIFE_S`] after `now`.
-    ///
-    /// # Errors
-    /// [`CenterError`] if no stream may command, or the system gives no randomness.
+    /// A command and its id; it expires [`COMMAND_LIFE_S`] after `now`. Fails when no stream may command, or the system gives no
+    /// randomness.
     pub fn command(
         &self,
         gateway: &GatewayId,

@@ -20,10 +20,7 @@ pub(super) enum Format {
     Json,
 }
 
-/// Starts logging. If it was started before, as in tests, nothing changes.
-///
-/// # Errors
-/// A text for the user when `RUST_LOG` is not a filter.
+/// Starts logging. If it was started before, as in tests, nothing changes. The error is a text for the user: `RUST_LOG` is not a filter.
 pub(super) fn start(format: Format, default_filter: &str) -> Result<(), String> {
     let chosen = env::var("RUST_LOG").unwrap_or_default();
     let filter = if chosen.is_empty() { default_filter } else { &chosen };

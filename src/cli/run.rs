@@ -37,10 +37,7 @@ pub(super) fn run(args: &ConfigArg) -> Exit {
     }
 }
 
-/// Done at SIGTERM or Ctrl-C.
-///
-/// # Errors
-/// When the operating system refuses to report signals.
+/// Done at SIGTERM or Ctrl-C. Fails when the operating system refuses to report signals.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

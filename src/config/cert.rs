@@ -59,10 +59,7 @@ pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }
 
-/// Whether the PEM file at `path` holds certificates.
-///
-/// # Errors
-/// What it holds instead, and what to do.
+/// Whether the PEM file at `path` holds certificates. The error names what it holds instead, and what to do.
 pub(super) fn check(path: &Path) -> Result<(), String> {
     certificates(path).map(drop)
 }
@@ -96,10 +93,8 @@ pub(crate) fn describe(name: &str, link: &LinkSpec, now: Timestamp) -> (Vec<Stri
     (notes, hints)
 }
 
-/// Whether TLS can use the private key in the PEM file `key_file` with the first certificate in `cert_file`.
-///
-/// # Errors
-/// What is wrong, and what to do.
+/// Whether TLS can use the private key in the PEM file `key_file` with the first certificate in `cert_file`. The error names what is
+/// wrong, and what to do.
 fn check_key(cert_file: &Path, key_file: &Path) -> Result<(), String> {
     let read = |path: &Path| std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()));
     let (chain, key) = (read(cert_file)?, read(key_file)?);

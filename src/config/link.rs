@@ -63,10 +63,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The password that the next connection uses: what is in the file now. Reads a file: call it where blocking is allowed.
-    ///
-    /// # Errors
-    /// The password as it was at the start, and why the file cannot be used.
+    /// The password that the next connection uses: what is in the file now. Reads a file: call it where blocking is allowed. An error has
+    /// the password as it was at the start, and why the file cannot be used.
     pub fn current_password(&self) -> Result<Option<Secret>, (Option<Secret>, String)> {
         let Some(path) = &self.password_file else { return Ok(self.password.clone()) };
         secret::read(path).map(Some).map_err(|why| (self.password.clone(), format!("`{}`: {why}", path.display())))

@@ -156,10 +156,7 @@ struct Context<'a> {
     around: &'a Surroundings,
 }
 
-/// The configuration in the file at `path`.
-///
-/// # Errors
-/// [`ConfigError`] when the file cannot be read, or with all its diagnostics.
+/// The configuration in the file at `path`. Fails when the file cannot be read, or with all its diagnostics.
 pub fn load(path: &Path) -> Result<Site, ConfigError> {
     let text = read_file(path)?;
     parse(&text, &Surroundings::of(path))
@@ -167,10 +164,8 @@ pub fn load(path: &Path) -> Result<Site, ConfigError> {
 }
 
 /// The `data_dir` of the file at `path`, for commands that ask a running gateway through its socket there. Nothing else is read:
-/// such a command works without access to the secrets, and while an operator edits the file.
-///
-/// # Errors
-/// [`ConfigError`] when the file cannot be read, is not TOML, or has a diagnostic in `gateway.data_dir`.
+/// such a command works without access to the secrets, and while an operator edits the file. Fails when the file cannot be read, is not
+/// TOML, or has a diagnostic in `gateway.data_dir`.
 pub fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
     let found: Option<Text<NotBlank>> = document::read_at(&read_file(path)?, &["gateway", "data_dir"])
         .map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })?;

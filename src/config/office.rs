@@ -238,10 +238,7 @@ impl FromStr for Whose {
     }
 }
 
-/// The configuration of a center in the file at `path`.
-///
-/// # Errors
-/// [`ConfigError`] when the file cannot be read or has diagnostics; it then names them all.
+/// The configuration of a center in the file at `path`. Fails when the file cannot be read or has diagnostics; it then names them all.
 pub fn load_center(path: &Path) -> Result<CenterSite, ConfigError> {
     let text = super::read_file(path)?;
     parse_center(&text, &Surroundings::of(path))

@@ -11,10 +11,7 @@ const HIDDEN: &str = "(hidden)";
 
 /// The configuration in the file at `path` with its sheet of portals, without comments and remarks, in which anything may stand. A
 /// right one has no secrets in itself, only the names of their files. In one that is wrong a secret may stand under a wrong key, so
-/// of that only the keys are shown.
-///
-/// # Errors
-/// [`ConfigError`] when the file cannot be read.
+/// of that only the keys are shown. Fails when the file cannot be read.
 pub fn without_secrets(path: &Path) -> Result<String, ConfigError> {
     Ok(shown(&read_file(path)?, &Surroundings::of(path)))
 }

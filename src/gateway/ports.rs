@@ -165,10 +165,8 @@ impl Inbox {
         (Self { urgent, requests, asks }, InboxReceiver { urgent: urgent_rx, requests: requests_rx, asks: asks_rx })
     }
 
-    /// Hands over what must never be dropped: changes, commands, rejections, alarms. Waits while the lane is full.
-    ///
-    /// # Errors
-    /// [`GatewayGone`] when the gateway task has ended.
+    /// Hands over what must never be dropped: changes, commands, rejections, alarms. Waits while the lane is full. Fails when the gateway
+    /// task has ended.
     pub async fn urgent(&self, input: Input) -> Result<(), GatewayGone> {
         self.urgent.send(input).await.map_err(|_| GatewayGone)
     }
@@ -190,10 +188,7 @@ impl Inbox {
         report == PortalReport::default() || self.requests.try_send(Input::Report { portal, report }).is_ok()
     }
 
-    /// Asks a question.
-    ///
-    /// # Errors
-    /// [`GatewayGone`] when the gateway task has ended.
+    /// Asks a question. Fails when the gateway task has ended.
     pub async fn ask(&self, ask: Ask) -> Result<(), GatewayGone> {
         self.asks.send(ask).await.map_err(|_| GatewayGone)
     }

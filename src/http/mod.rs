@@ -61,10 +61,8 @@ pub async fn serve_tcp(
     }
 }
 
-/// A socket at `path`, to which only the user and the group of this process may connect.
-///
-/// # Errors
-/// When the socket cannot be made; `AddrInUse` while another process listens there.
+/// A socket at `path`, to which only the user and the group of this process may connect. Fails when the socket cannot be made;
+/// `AddrInUse` while another process listens there.
 pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
     if UnixStream::connect(path).await.is_ok() {

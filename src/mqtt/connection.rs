@@ -197,10 +197,8 @@ impl Connection {
         }
     }
 
-    /// Publishes, or keeps for later, as `message.retention` reports. Never waits.
-    ///
-    /// # Errors
-    /// [`PublishError`]: the message was not taken; the counters report it too.
+    /// Publishes, or keeps for later, as `message.retention` reports. Never waits. An error: the message was not taken; the counters
+    /// report it too.
     pub fn publish(&mut self, message: Outgoing) -> Result<MessageId, PublishError> {
         let connected = self.is_up();
         let taken = self.outbox.push(message, connected);

@@ -59,10 +59,8 @@ impl TlsFiles {
     }
 }
 
-/// Reads the files: TLS with the roots and the client certificate that `spec` names. Call it where blocking is allowed.
-///
-/// # Errors
-/// Which file is wrong, and how.
+/// Reads the files: TLS with the roots and the client certificate that `spec` names. Call it where blocking is allowed. The error names
+/// which file is wrong, and how.
 pub fn tls_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, String> {
     client_config(spec).map_err(|error| error.to_string())
 }

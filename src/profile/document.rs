@@ -35,10 +35,7 @@ pub fn read<T: DeserializeOwned, R>(
     })
 }
 
-/// Reads the value at `path` and nothing else: the document may be wrong elsewhere.
-///
-/// # Errors
-/// What is wrong with the syntax or with this value.
+/// Reads the value at `path` and nothing else: the document may be wrong elsewhere. The errors are those of the syntax and of this value.
 pub fn read_at<T: DeserializeOwned>(text: &str, path: &[&str]) -> Result<Option<T>, Vec<Diagnostic>> {
     with_root(text, |mut node| {
         for key in path {

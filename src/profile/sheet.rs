@@ -56,10 +56,7 @@ const UTF8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
 const WORKBOOKS: [&[u8]; 2] = [b"PK\x03\x04", b"\xD0\xCF\x11\xE0"];
 const UTF16_MARKS: [&[u8]; 2] = [&[0xFF, 0xFE], &[0xFE, 0xFF]];
 
-/// The text of a file.
-///
-/// # Errors
-/// When it is no text of a sheet.
+/// The text of a file. Fails when it is no text of a sheet.
 pub fn decode(bytes: &[u8]) -> Result<(String, Encoding), NoSheet> {
     if bytes.len() > BYTES_MAX {
         let what = format!("{} bytes are too many, {BYTES_MAX} are read; divide the sheet", bytes.len());

@@ -21,10 +21,8 @@ const EXAMPLE_MS: u32 = 3000;
 /// Channels whose requests are printed; the others follow the same pattern.
 const CHANNELS_SHOWN: u16 = 2;
 
-/// Checks a profile's text; describes it and the requests that it leads to, for unit 1.
-///
-/// # Errors
-/// Every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
+/// Checks a profile's text; describes it and the requests that it leads to, for unit 1. The error has every diagnostic on a line of its
+/// own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
 pub fn check_text(file: &str, text: &str) -> Result<String, String> {
     if mqtt::is_mqtt(text) {
         return mqtt::check_text(file, text);

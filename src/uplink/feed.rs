@@ -101,10 +101,8 @@ impl Feed {
         }
     }
 
-    /// The center has everything through event `through`. Gives the new cursor, if that moves it.
-    ///
-    /// # Errors
-    /// [`AckError`] if that cannot be.
+    /// The center has everything through event `through`. Gives the new cursor, if that moves it. Fails with [`AckError`] when that
+    /// cannot be.
     pub fn acknowledged(&mut self, through: u64, last_durable: u64, now: Instant) -> Result<Option<u64>, AckError> {
         if through > last_durable {
             return Err(AckError::Beyond { through, last: last_durable });

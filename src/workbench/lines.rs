@@ -23,10 +23,7 @@ struct Lead {
 pub struct Lines(BTreeMap<String, Lead>);
 
 impl Lines {
-    /// Plugs a line in. Gives the line, and its address or port for people.
-    ///
-    /// # Errors
-    /// When the port is taken or its name cannot be made.
+    /// Plugs a line in. Gives the line, and its address or port for people. Fails when the port is taken or its name cannot be made.
     pub async fn add(&mut self, bus: String, at: LineAt, units: Units) -> Result<(Line, String), Refused> {
         let line = Line::new(units);
         let plugged = plug(&bus, &line, &at).await?;
@@ -42,10 +39,8 @@ impl Lines {
     }
 
     /// Sets the fault that `words` name: of a device, if `place` is `BUS/UNIT`; of every device of a line, if it is `BUS`. A line is
-    /// also unplugged by `unplugged` and plugged in again by `none`. Gives what was done.
-    ///
-    /// # Errors
-    /// When the place or the fault does not exist, or the line cannot be plugged in again.
+    /// also unplugged by `unplugged` and plugged in again by `none`. Gives what was done. Fails when the place or the fault does not
+    /// exist, or the line cannot be plugged in again.
     pub async fn fault(&self, place: &str, words: &[&str]) -> Result<String, Refused> {
         let (bus, lead, unit) = self.place(place)?;
         if let Some(unit) = unit {
@@ -70,10 +65,8 @@ impl Lines {
         Ok(format!("{bus}: none; plugged in again at {again}"))
     }
 
-    /// Sets a point of the device at `BUS/UNIT` to a value in the unit of the point. Gives what the point then holds.
-    ///
-    /// # Errors
-    /// When the place or the point does not exist, or the point cannot hold the value.
+    /// Sets a point of the device at `BUS/UNIT` to a value in the unit of the point. Gives what the point then holds. Fails when the
+    /// place or the point does not exist, or the point cannot hold the value.
     pub fn set(&self, place: &str, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
         let (bus, lead, unit) = self.place(place)?;
         let unit = unit.ok_or_else(|| Refused(format!("`{bus}` is a line; name a device on it, e.g. `{bus}/3`")))?;

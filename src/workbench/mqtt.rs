@@ -124,18 +124,12 @@ impl SimulatedPortal {
         Ok(Self { commands, seen, task })
     }
 
-    /// Presents a card and waits for the decision.
-    ///
-    /// # Errors
-    /// [`NoDecision`] if no decision is received.
+    /// Presents a card and waits for the decision. Fails when no decision is received.
     pub async fn present(&self, uid: &str) -> Result<PortalDecision, NoDecision> {
         self.present_as(Presentation { uid: uid.to_owned(), ..Presentation::default() }).await
     }
 
-    /// Presents a card with direction and request id, and waits for the decision.
-    ///
-    /// # Errors
-    /// [`NoDecision`] if no decision is received.
+    /// Presents a card with direction and request id, and waits for the decision. Fails when no decision is received.
     pub async fn present_as(&self, presentation: Presentation) -> Result<PortalDecision, NoDecision> {
         let (answer, decision) = oneshot::channel();
         let command = Command::Present(presentation, answer);

@@ -53,10 +53,7 @@ pub struct Site {
 impl Site {
     /// Simulates the portals of `config`, each Modbus line at its place in `lines`. Gives also the reports of what happens at the
     /// portals, a line each. Portals on a line that is not in `lines` are left out, see [`Site::absent`], and so are controllers if the
-    /// gateway listens for them on a serial line only.
-    ///
-    /// # Errors
-    /// When a line cannot be plugged in, or no broker is configured.
+    /// gateway listens for them on a serial line only. Fails when a line cannot be plugged in, or no broker is configured.
     pub async fn start(
         config: &config::Site,
         mut lines: BTreeMap<String, LineAt>,
@@ -154,10 +151,8 @@ impl Site {
 
     /// Presents a card; gives the decision and what the relay did, in words. The direction is used at native portals and controllers
     /// only. If no slot is named, it is the one in which the card lies, else the first empty one, else the first. A native portal and a
-    /// controller receive their decision; for the others `verdict` is what the gateway would decide, or why that is not known.
-    ///
-    /// # Errors
-    /// When the card cannot be presented, or a native portal or a controller receives no decision.
+    /// controller receive their decision; for the others `verdict` is what the gateway would decide, or why that is not known. Fails when
+    /// the card cannot be presented, or a native portal or a controller receives no decision.
     pub async fn present(
         &self,
         portal: &str,
@@ -225,10 +220,8 @@ impl Site {
         }
     }
 
-    /// Removes the card; gives what was done. If no slot is named, it is the first with a card.
-    ///
-    /// # Errors
-    /// When there is no such portal or slot.
+    /// Removes the card; gives what was done. If no slot is named, it is the first with a card. Fails when there is no such portal or
+    /// slot.
     pub async fn remove(&self, portal: &str, slot: Option<u16>) -> Result<String, Refused> {
         let removed = "removed".to_owned();
         match self.at(portal)? {
@@ -263,10 +256,7 @@ impl Site {
     }
 
     /// Sets the fault that `words` name, of a device at the broker (`mqtt/NAME`), a controller (`modbus_server/UNIT`) or as
-    /// [`Lines::fault`].
-    ///
-    /// # Errors
-    /// When the place or the fault does not exist there.
+    /// [`Lines::fault`]. Fails when the place or the fault does not exist there.
     pub async fn fault(&self, place: &str, words: &[&str]) -> Result<String, Refused> {
         if let Some(controller) = self.controller(place)? {
             controller.fault(Fault::parse(words)?).await?;
@@ -277,10 +267,8 @@ impl Site {
         Ok(format!("{place}: {}", words.join(" ")))
     }
 
-    /// Sets what a device at the broker (`mqtt/NAME`) or a controller (`modbus_server/UNIT`) reports, or a point as [`Lines::set`].
-    ///
-    /// # Errors
-    /// When the place or the point does not exist.
+    /// Sets what a device at the broker (`mqtt/NAME`) or a controller (`modbus_server/UNIT`) reports, or a point as [`Lines::set`]. Fails
+    /// when the place or the point does not exist.
     pub async fn set(&self, place: &str, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
         if let Some(controller) = self.controller(place)? {
             return Ok(format!("{place}: {}", controller.set(point, channel, value).await?));

@@ -56,10 +56,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// The database at `path`, made if it does not exist. `epoch` is that of new messages; it may only rise.
-    ///
-    /// # Errors
-    /// [`CenterError`] if another center has it, it is of another version, or the epoch is lower than that of its messages.
+    /// The database at `path`, made if it does not exist. `epoch` is that of new messages; it may only rise. Fails when another center
+    /// has it, it is of another version, or the epoch is lower than that of its messages.
     pub fn open(path: &Path, epoch: NonZeroU32, retention: Retention) -> Result<Self, CenterError> {
         let lock = lock(path)?;
         let failed = failed(path);

@@ -140,9 +140,6 @@ impl Reader {
     }
 
     /// The numbers that were used before, of each stream and gateway of which some were.
-    ///
-    /// # Errors
-    /// See [`Self::search`].
     pub fn used(&self) -> Result<Vec<UsedAt>, CenterError> {
         self.run(used)
     }

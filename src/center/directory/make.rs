@@ -24,10 +24,8 @@ pub enum Layout {
 }
 
 /// Makes a center with new keys in `dir`, which may exist but holds no center yet. A center whose directory was lost begins at an epoch
-/// higher than the lost one's. Gives the `[[center.stream]]` tables for the gateway's configuration.
-///
-/// # Errors
-/// [`CenterError`] if there is a center already, or the directory cannot be written.
+/// higher than the lost one's. Gives the `[[center.stream]]` tables for the gateway's configuration. Fails when there is a center
+/// already, or the directory cannot be written.
 pub fn create(dir: &Path, layout: Layout, epoch: NonZeroU32) -> Result<String, CenterError> {
     fs::create_dir_all(dir).map_err(CenterError::file(dir))?;
     let _lock = Lock::take_any(dir)?;

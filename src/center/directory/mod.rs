@@ -45,10 +45,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The directory `dir`, which [`create`] made, and its streams with their keys.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the center does not exist, or a file of it cannot be read or is damaged.
+    /// The directory `dir`, which [`create`] made, and its streams with their keys. Fails when the center does not exist, or a file of it
+    /// cannot be read or is damaged.
     pub fn open(dir: &Path) -> Result<(Self, Vec<(StreamSpec, SigningKey)>), CenterError> {
         let _lock = Lock::take(dir)?;
         let (configuration, streams) = make::read(dir)?;
@@ -57,10 +55,8 @@ impl Directory {
         Ok((directory, streams))
     }
 
-    /// The gateways that something was published to, or whose audit was received, in the directory `dir`.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the directory cannot be read.
+    /// The gateways that something was published to, or whose audit was received, in the directory `dir`. Fails when the directory cannot
+    /// be read.
     pub fn gateways(dir: &Path) -> Result<Vec<GatewayId>, CenterError> {
         let mut gateways = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(CenterError::file(dir))? {

@@ -194,10 +194,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Serves the API until `stop` is done.
-///
-/// # Errors
-/// What the operating system reports of the listener.
+/// Serves the API until `stop` is done. The error is what the operating system reports of the listener.
 pub async fn serve(
     listener: TcpListener,
     api: Arc<Api>,

@@ -73,9 +73,6 @@ impl GatewayShown {
 impl Remote {
     /// The service at `server`, for the client of `token`; `link` names the files for TLS. A change is sent under `key`, once or more
     /// often.
-    ///
-    /// # Errors
-    /// [`ServerError::Tls`].
     pub fn new(server: ServerUrl, token: Secret, link: &LinkSpec, key: String) -> Result<Self, ServerError> {
         Ok(Self { client: Arc::new(HttpClient::new(server, token, link)?), key })
     }
@@ -121,10 +118,8 @@ impl Remote {
         self.get::<GatewayShown>(format!("/v1/gateways/{gateway}")).await.map(GatewayShown::state)
     }
 
-    /// Publishes ops, all or none, and waits for the acks of every gateway that they go to.
-    ///
-    /// # Errors
-    /// [`ServerError`]; [`ServerError::Unknown`]: they may have been published.
+    /// Publishes ops, all or none, and waits for the acks of every gateway that they go to. After [`ServerError::Unknown`] they may have
+    /// been published.
     pub async fn changes(
         &self,
         to: Option<&GatewayId>,

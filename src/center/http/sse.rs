@@ -122,10 +122,8 @@ impl EventStream {
         Ok(())
     }
 
-    /// The next that happens; goes on behind the last event after a lost connection.
-    ///
-    /// # Errors
-    /// The service does not let this client listen any more.
+    /// The next that happens; goes on behind the last event after a lost connection. Fails when the service does not let this client
+    /// listen any more.
     pub async fn next(&mut self) -> Result<Seen, ServerError> {
         loop {
             if let Some(event) = self.ready.pop_front() {

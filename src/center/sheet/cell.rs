@@ -162,10 +162,7 @@ pub(super) fn marks(text: &str) -> Result<CardMarks, String> {
     undamaged(text)?.split_whitespace().map(mark).collect()
 }
 
-/// One mark of a card.
-///
-/// # Errors
-/// What is wrong, and what to write.
+/// One mark of a card. The error names what is wrong, and what to write.
 pub fn mark(word: &str) -> Result<CardMark, String> {
     let chinese = MARKS.iter().find(|(name, _)| *name == word).map(|(_, mark)| *mark);
     chinese.or_else(|| CardMark::parse(&word.to_ascii_lowercase())).ok_or_else(|| {
@@ -209,10 +206,7 @@ pub(super) fn entitlements(text: &str, kind: Option<PortalKind>) -> Result<Vec<E
     Ok(all)
 }
 
-/// `KIND:ZONE` or `KIND:ZONE:SCHEDULE`.
-///
-/// # Errors
-/// What is wrong, and what to write.
+/// `KIND:ZONE` or `KIND:ZONE:SCHEDULE`. The error names what is wrong, and what to write.
 pub fn entitlement(text: &str) -> Result<Entitlement, String> {
     let mut parts = text.splitn(3, ':');
     let (Some(kind), Some(zone), schedule) = (parts.next(), parts.next(), parts.next()) else {
@@ -237,10 +231,7 @@ fn of_parts(kind: PortalKind, zone: &str, schedule: Option<&str>) -> Result<Enti
     Ok(Entitlement { kind, zone: zone_set(zone)?, schedule: schedule.map(str::parse).transpose().map_err(name)? })
 }
 
-/// A zone, or `*` for any.
-///
-/// # Errors
-/// What is wrong, and what to write.
+/// A zone, or `*` for any. The error names what is wrong, and what to write.
 pub fn zone_set(text: &str) -> Result<ZoneSet, String> {
     if is_date(text) {
         return Err(format!("{} is what a spreadsheet makes of a room like `4-12`; {AS_TEXT}", quote(text)));

@@ -137,10 +137,7 @@ pub fn columns() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     })
 }
 
-/// Reads a sheet.
-///
-/// # Errors
-/// Everything that is wrong with it.
+/// Reads a sheet. The error has everything that is wrong with it.
 pub fn read(bytes: &[u8], reading: &Reading) -> Result<Sheet, Faults> {
     let (text, encoding) = text::decode(bytes).map_err(Fault::from)?;
     let mut records = text::records(&text).into_iter();

@@ -34,10 +34,8 @@ const DRAIN_MS: u64 = 4_800;
 /// How often it is looked up when the system last synchronised its clock.
 const SYNCHRONISED_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Runs the configured gateway until `stop` is done; `ready` is called when it serves. Its configuration is not read again.
-///
-/// # Errors
-/// [`ServeError`]: what could not be started, and what to do.
+/// Runs the configured gateway until `stop` is done; `ready` is called when it serves. Its configuration is not read again. The error
+/// names what could not be started, and what to do.
 pub async fn serve(
     config: &Site,
     stop: impl Future<Output = ()> + Send,

@@ -202,10 +202,8 @@ impl Bus {
         &self.id
     }
 
-    /// Asks `unit`; nothing is sent after `deadline`. Dropping the future withdraws a request that was not sent yet.
-    ///
-    /// # Errors
-    /// [`BusError`] shows whether the request may have been carried out.
+    /// Asks `unit`; nothing is sent after `deadline`. Dropping the future withdraws a request that was not sent yet. [`BusError`] shows
+    /// whether the request may have been carried out.
     pub async fn call(
         &self,
         unit: u8,

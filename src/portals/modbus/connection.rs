@@ -83,10 +83,7 @@ impl Connection {
     }
 
     /// Opens the line. Returns whether it was down before: a connection that was only dropped after a time-out changes nothing for any
-    /// unit.
-    ///
-    /// # Errors
-    /// Why it is down. Before its wait is over it is not tried.
+    /// unit. The error names why it is down. Before its wait is over it is not tried.
     pub(super) async fn open(&mut self, now: Instant) -> Result<bool, String> {
         if now < self.reopen_at {
             return Err(self.last_cause.clone());

@@ -67,10 +67,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Opens the line. Over TCP the next request has the number `transaction`.
-    ///
-    /// # Errors
-    /// When it cannot be opened within [`CONNECT_MS`].
+    /// Opens the line. Over TCP the next request has the number `transaction`. Fails when it cannot be opened within [`CONNECT_MS`].
     pub async fn open(bus: &BusConfig, transaction: u16) -> io::Result<Self> {
         #[cfg(test)]
         if let Some(cable) = super::tests::cable::named(&bus.line) {
@@ -136,10 +133,7 @@ impl Line {
         self.tap.wire().receiver.received()
     }
 
-    /// Waits until a request may be sent, and drops what came before it.
-    ///
-    /// # Errors
-    /// Nothing was sent, and the line is out of step.
+    /// Waits until a request may be sent, and drops what came before it. After an error nothing was sent, and the line is out of step.
     pub async fn ready(&mut self) -> Result<(), NotReady> {
         for _ in 0..STALE_MAX {
             if self.is_serial {
@@ -156,19 +150,15 @@ impl Line {
         Err(NotReady::NotSilent)
     }
 
-    /// Waits as [`Line::ready`], sends `request` and waits for its answer, without a limit in time.
-    ///
-    /// # Errors
-    /// Anything but [`ReplyError::Refused`] leaves the line out of step.
+    /// Waits as [`Line::ready`], sends `request` and waits for its answer, without a limit in time. Any error but [`ReplyError::Refused`]
+    /// leaves the line out of step.
     pub async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Reply, LineError> {
         self.ready().await?;
         self.ask(unit, request).await
     }
 
-    /// Sends `request` on a line that is ready and waits for its answer, without a limit in time.
-    ///
-    /// # Errors
-    /// Anything but [`ReplyError::Refused`] leaves the line out of step.
+    /// Sends `request` on a line that is ready and waits for its answer, without a limit in time. Any error but [`ReplyError::Refused`]
+    /// leaves the line out of step.
     pub async fn ask(&mut self, unit: u8, request: &Request) -> Result<Reply, LineError> {
         self.client.set_slave(Slave(unit));
         let error = match self.client.call(request.to_pdu()).await {
@@ -227,10 +217,8 @@ impl Line {
         is_proven
     }
 
-    /// Keeps a serial line quiet for `quiet` and drops what comes: after a time-out, the reply may still be on its way.
-    ///
-    /// # Errors
-    /// When the port is gone.
+    /// Keeps a serial line quiet for `quiet` and drops what comes: after a time-out, the reply may still be on its way. Fails when the
+    /// port is gone.
     pub async fn settle(&mut self, quiet: Duration) -> io::Result<()> {
         self.give_up();
         let until = Instant::now() + quiet;
@@ -380,10 +368,8 @@ impl Wire {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Takes what lies in the port, without waiting: it answers nothing. Whether there was anything.
-    ///
-    /// # Errors
-    /// The line has ended, or over TCP is out of step: half a frame may lie behind what came.
+    /// Takes what lies in the port, without waiting: it answers nothing. Whether there was anything. After an error the line has ended,
+    /// or over TCP is out of step: half a frame may lie behind what came.
     fn drain(&mut self, cx: &mut task::Context<'_>) -> Result<bool, ()> {
         let serial = matches!(self.timing, Timing::Rtu { .. });
         let before = self.receiver.bytes();

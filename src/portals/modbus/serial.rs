@@ -23,10 +23,7 @@ const TURNAROUND_MS: u64 = 5;
 /// Unit and checksum around each PDU, in bytes.
 const AROUND_BYTES: usize = 3;
 
-/// Opens a serial port.
-///
-/// # Errors
-/// When it does not exist, is taken, or cannot be set up so.
+/// Opens a serial port. Fails when it does not exist, is taken, or cannot be set up so.
 pub(super) fn open_serial(serial: &SerialConfig) -> io::Result<SerialStream> {
     builder(&serial.port, serial).open_native_async().map_err(io::Error::from)
 }

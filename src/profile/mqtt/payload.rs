@@ -96,10 +96,8 @@ impl<'p> Payload<'p> {
         number.map(Some).ok_or_else(|| format!("`{}` is not a number", shortened(&value)))
     }
 
-    /// The card that the reader reports; `None`: this payload reports none.
-    ///
-    /// # Errors
-    /// Why the payload cannot be read. A value that is not a UID is a card that cannot be read.
+    /// The card that the reader reports; `None`: this payload reports none. The error names why the payload cannot be read. A value that
+    /// is not a UID is a card that cannot be read.
     pub fn card(&self, reader: &Reader) -> Result<Option<Presented>, String> {
         Ok(self.value(&reader.place)?.and_then(|value| reader.uid.read(&value)))
     }

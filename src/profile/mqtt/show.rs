@@ -13,10 +13,8 @@ const EXAMPLE: &str = "NAME";
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
 
-/// Checks a profile's text and describes it.
-///
-/// # Errors
-/// Every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
+/// Checks a profile's text and describes it. The error has every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong
+/// and what to do`.
 pub fn check_text(file: &str, text: &str) -> Result<String, String> {
     let found = read_file(Path::new(file), text);
     found.map(|profile| show(&profile)).map_err(|diagnostics| at_lines(file, &diagnostics))

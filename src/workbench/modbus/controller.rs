@@ -103,10 +103,8 @@ impl Controller {
         self.shared.known.subscribe()
     }
 
-    /// Presents a card; gives the decision and what the output does, in words. In a power box the card stays.
-    ///
-    /// # Errors
-    /// When the gateway does not answer.
+    /// Presents a card; gives the decision and what the output does, in words. In a power box the card stays. Fails when the gateway does
+    /// not answer.
     pub async fn present(&self, card: CardUid, direction: Option<Direction>) -> Result<String, Refused> {
         let shared = &self.shared;
         let mut state = shared.state.lock().await;
@@ -159,10 +157,8 @@ impl Controller {
         format!("removed{}", self.shared.report_or_why(&mut state).await)
     }
 
-    /// Sets what the controller reports of its portal: `contact` (1: open), `tamper` or `fire`. Gives what it is then.
-    ///
-    /// # Errors
-    /// When there is no such point, or the value is no flag.
+    /// Sets what the controller reports of its portal: `contact` (1: open), `tamper` or `fire`. Gives what it is then. Fails when there
+    /// is no such point, or the value is no flag.
     pub async fn set(&self, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
         let Some((name, bit)) = POINTS.into_iter().find(|(name, _)| *name == point) else {
             let known = POINTS.map(|(name, _)| name).join(", ");
@@ -176,10 +172,7 @@ impl Controller {
         Ok(format!("{name} is {value}{}", self.shared.report_or_why(&mut state).await))
     }
 
-    /// Makes it silent, or ends that.
-    ///
-    /// # Errors
-    /// For any other fault.
+    /// Makes it silent, or ends that. Fails for any other fault.
     pub async fn fault(&self, fault: Fault) -> Result<(), Refused> {
         let silent = match fault {
             Fault::None => false,

@@ -61,10 +61,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The fault that these words name, e.g. `slow 300`.
-    ///
-    /// # Errors
-    /// What to write instead.
+    /// The fault that these words name, e.g. `slow 300`. The error names what to write instead.
     pub fn parse(words: &[&str]) -> Result<Self, Refused> {
         let ms = |fault: &str, text: &str| {
             let ms = text.parse().ok().filter(|ms| (1..=FAULT_MS_MAX).contains(ms)).map(Duration::from_millis);

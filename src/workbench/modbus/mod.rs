@@ -114,10 +114,8 @@ impl Line {
     }
 
     /// Sets a point to a value in its unit, e.g. a meter's power or a contact (0 or 1); the state of a relay switches the relay.
-    /// Gives the nearest value that the point can hold, with its unit.
-    ///
-    /// # Errors
-    /// When the unit or the point does not exist, or the point cannot hold the value.
+    /// Gives the nearest value that the point can hold, with its unit. Fails when the unit or the point does not exist, or the point
+    /// cannot hold the value.
     pub fn set(&self, unit: u8, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
         let set = self.command(unit, |u| u.device.set_value(point, channel, value));
         set.ok_or_else(|| Refused(format!("unit {unit} is not on the line")))?

@@ -94,10 +94,7 @@ impl Drop for Plugged {
 }
 
 impl Line {
-    /// Plugs the line in.
-    ///
-    /// # Errors
-    /// When the port is taken or the name cannot be made.
+    /// Plugs the line in. Fails when the port is taken or the name cannot be made.
     pub async fn plug(&self, at: &LineAt) -> io::Result<Plugged> {
         let taken = |error: io::Error| {
             io::Error::new(error.kind(), format!("{error}; is it used by another simulator or a device?"))
@@ -152,10 +149,8 @@ impl Line {
 }
 
 /// Whether a link to a pseudo-terminal may be made here: the name is free, or is a link of an earlier simulator, or a link to a
-/// terminal that no longer exists. Whether the earlier simulator still runs is checked by the claim on the name.
-///
-/// # Errors
-/// What uses the name.
+/// terminal that no longer exists. Whether the earlier simulator still runs is checked by the claim on the name. The error names what
+/// uses it.
 pub fn is_free(link: &Path) -> Result<(), String> {
     let to = match fs::read_link(link) {
         Ok(to) => to,
@@ -173,10 +168,8 @@ pub fn is_free(link: &Path) -> Result<(), String> {
     ))
 }
 
-/// Claims the name among the simulators of this machine by a socket. The claim ends when the socket is dropped or the process dies.
-///
-/// # Errors
-/// When another simulator has it.
+/// Claims the name among the simulators of this machine by a socket. The claim ends when the socket is dropped or the process dies. Fails
+/// when another simulator has it.
 fn claim(link: &Path) -> io::Result<UnixListener> {
     let folder = link.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = fs::metadata(folder)?;

@@ -75,10 +75,7 @@ async fn both<W: AsyncWrite + Unpin>(mut write: W, read: impl AsyncFnOnce(Out) -
 }
 
 impl Line {
-    /// Listens on a TCP port of the loopback; port 0 chooses one.
-    ///
-    /// # Errors
-    /// When the port cannot be bound.
+    /// Listens on a TCP port of the loopback; port 0 chooses one. Fails when the port cannot be bound.
     pub async fn serve_tcp(&self, port: u16) -> io::Result<Served> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
@@ -99,10 +96,7 @@ impl Line {
         Ok(Served { address, tasks })
     }
 
-    /// Serves one Modbus TCP connection, over any stream of bytes, until it ends.
-    ///
-    /// # Errors
-    /// When the connection fails or sends no Modbus.
+    /// Serves one Modbus TCP connection, over any stream of bytes, until it ends. Fails when the connection fails or sends no Modbus.
     pub async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let (mut read, write) = tokio::io::split(stream);
         both(write, async |mut out: Out| {

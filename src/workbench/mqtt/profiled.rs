@@ -144,10 +144,8 @@ impl SimulatedDevice {
         self.commands.send(Command::Remove).await.ok();
     }
 
-    /// Sets what it reports: `relay`, `power`, `energy`, or a contact by the name of its key in the profile.
-    ///
-    /// # Errors
-    /// When it has no such point.
+    /// Sets what it reports: `relay`, `power`, `energy`, or a contact by the name of its key in the profile. Fails when it has no such
+    /// point.
     pub async fn set(&self, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
         if !self.points.iter().any(|known| known == point) {
             return Err(Refused(format!("it has no point `{point}`; there are {}", listed(&self.points))));
@@ -156,10 +154,7 @@ impl SimulatedDevice {
         Ok(value.to_string())
     }
 
-    /// Makes it fail: `silent`, `stuck-relay`, or `none`.
-    ///
-    /// # Errors
-    /// When the fault is one of Modbus lines.
+    /// Makes it fail: `silent`, `stuck-relay`, or `none`. Fails when the fault is one of Modbus lines.
     pub async fn fault(&self, fault: Fault) -> Result<(), Refused> {
         if !matches!(fault, Fault::None | Fault::Silent | Fault::StuckRelay) {
             let faults = "`none`, `silent` and `stuck-relay`";

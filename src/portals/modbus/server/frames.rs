@@ -63,10 +63,7 @@ async fn in_time<T>(ms: u64, what: impl Future<Output = io::Result<T>>) -> io::R
     timeout(Duration::from_millis(ms), what).await?
 }
 
-/// Serves one TCP connection until it ends, is idle for too long, or carries something else than Modbus.
-///
-/// # Errors
-/// Why it ended.
+/// Serves one TCP connection until it ends, is idle for too long, or carries something else than Modbus. The error names why it ended.
 pub(super) async fn serve_tcp(
     sessions: &Sessions,
     peer: &str,
@@ -90,10 +87,8 @@ pub(super) async fn serve_tcp(
     }
 }
 
-/// Serves one serial line until the port fails. A unit that is no portal is not answered: another device on the line may have it.
-///
-/// # Errors
-/// When the port fails or ends.
+/// Serves one serial line until the port fails. A unit that is no portal is not answered: another device on the line may have it. Fails
+/// when the port fails or ends.
 pub(super) async fn serve_rtu(
     sessions: &Sessions,
     name: &str,

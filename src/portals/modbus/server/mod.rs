@@ -70,10 +70,8 @@ impl ModbusServer {
     }
 }
 
-/// Listens for the controllers of those of `portals` that have one.
-///
-/// # Errors
-/// When the address cannot be listened on. A serial port that does not exist is opened again and again.
+/// Listens for the controllers of those of `portals` that have one. Fails when the address cannot be listened on. A serial port that does
+/// not exist is opened again and again.
 pub async fn serve(spec: ModbusServerConfig, portals: &[PortalConfig], inbox: &Inbox) -> io::Result<ModbusServer> {
     let listener = match spec.tcp {
         Some(address) => Some(TcpListener::bind(address).await?),

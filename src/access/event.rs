@@ -176,6 +176,8 @@ pub enum Mark {
     Note,
     /// Until this message is reached the list may lack a revocation; see `StreamTrack::take_head`.
     Goal(StreamRevision),
+    /// The store lost data, and nothing is known of this stream: what was received of it may have been among it.
+    StreamLost(StreamName),
     /// An operator had the numbers of this stream forgotten; these registers are numbered by it.
     StreamForgotten(StreamName, RegisterKinds),
     /// Where these cards are was forgiven.

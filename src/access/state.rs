@@ -181,6 +181,7 @@ impl State {
                 let track = self.streams.entry(stream.clone()).or_default();
                 track.set_goal(Position { epoch: *epoch, seq: *seq });
             }
+            Mark::StreamLost(stream) => self.streams.entry(stream.clone()).or_default().mark_lost(),
             Mark::StreamForgotten(stream, registers) => {
                 // What was lost is still lost.
                 let damaged = self.streams.remove(stream).is_some_and(|track| track.damaged);

@@ -226,8 +226,8 @@ impl StreamTrack {
         let highest = self.above.last().map_or(self.through, |(_, to)| *to);
         if let Some(epoch) = self.epoch.filter(|_| highest > 0) {
             self.goal = self.goal.max(Some(Position { epoch, seq: highest }));
-            self.damaged = true;
         }
+        self.damaged = true;
         self.through = 0;
         self.above.clear();
         self.head_known = false;

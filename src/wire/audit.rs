@@ -167,6 +167,7 @@ fn is_resident(role: &Role) -> bool {
 const REPORTED: &str = "reported";
 const GOAL: &str = "goal";
 const FORGIVEN: &str = "forgiven";
+const LOST: &str = "stream_lost";
 const FORGOTTEN: &str = "stream_forgotten";
 const ACKNOWLEDGED: &str = "alarms_acknowledged";
 const ERASED: &str = "passages_erased";
@@ -262,6 +263,9 @@ impl Fields<'_> {
             Event::Config { mark: Mark::Goal(goal), .. } => {
                 self.mark = named(GOAL);
                 self.about(goal);
+            }
+            Event::Config { mark: Mark::StreamLost(stream), .. } => {
+                (self.mark, self.stream) = (named(LOST), Some(stream.clone()));
             }
             Event::Config { mark: Mark::StreamForgotten(stream, registers), .. } => {
                 (self.mark, self.stream) = (named(FORGOTTEN), Some(stream.clone()));
@@ -393,6 +397,7 @@ impl Fields<'_> {
                 let mark = match self.mark.as_deref() {
                     None => Mark::Note,
                     Some(GOAL) => Mark::Goal(this_revision()?),
+                    Some(LOST) => Mark::StreamLost(need("stream", self.stream)?),
                     Some(FORGOTTEN) => Mark::StreamForgotten(need("stream", self.stream)?, self.registers),
                     Some(FORGIVEN) => {
                         let (cards, by) =

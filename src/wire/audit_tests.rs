@@ -203,6 +203,10 @@ fn rows() -> Vec<(Event, String)> {
             format!(r#""type":"config","revision":{{"card-office":[3,9]}},"mark":"goal",{text}"#),
         ),
         (
+            config(Mark::StreamLost(revision(9).stream), detail()),
+            format!(r#""type":"config","mark":"stream_lost","stream":"card-office",{text}"#),
+        ),
+        (
             config(forgotten, String::new()),
             r#""type":"config","mark":"stream_forgotten","stream":"card-office","registers":["standing"]"#.to_owned(),
         ),

@@ -131,6 +131,54 @@ fn a_revocation_that_is_on_disk_shows_that_its_stream_lost_a_change() {
 }
 
 #[test]
+fn a_stream_of_which_nothing_is_known_may_have_lost_a_revocation_with_the_rest() {
+    let enrols = || vec![op::enrol("A", "p1", RESIDENT)];
+    for forgotten in [false, true] {
+        let mut w = World::new();
+        w.publish_at(APARTMENT, at(1, 1), enrols());
+        if forgotten {
+            w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+            w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }, None));
+        }
+        assert_eq!(w.present("gate-in", "A"), "granted");
+        // As after a backup from before the loss was reported is restored, for instance.
+        let (from, to) = (w.journal.last().unwrap().event.n + 1, w.journal.last().unwrap().event.n + 10);
+        w.restart();
+        let effects = w.engine.damaged(from, to, w.now());
+        w.keep(effects);
+        for _ in 0..2 {
+            w.publish_at(APARTMENT, at(1, 1), enrols());
+            w.head(APARTMENT, at(1, 1));
+            w.pass_ms(2 * DAMAGE_QUIET_MS);
+            assert_eq!(w.present("gate-in", "A"), "unknown_credential", "the office has not sent again: {forgotten}");
+            w.assert_replay_is_life();
+            w.restart();
+        }
+        w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+        w.head(OFFICE, at(1, 2));
+        assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+        w.publish_at(OFFICE, at(1, 2), vec![op::report_lost("p1")]);
+        assert_eq!(w.present("gate-in", "A"), "lost");
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn a_center_that_has_published_nothing_makes_a_damaged_list_whole_with_its_head() {
+    let mut w = World::new();
+    let enrols = || vec![op::enrol("A", "p1", RESIDENT)];
+    w.publish_at(APARTMENT, at(1, 1), enrols());
+    let effects = w.engine.damaged(w.journal.last().unwrap().event.n + 1, 100, w.now());
+    w.keep(effects);
+    w.publish_at(APARTMENT, at(1, 1), enrols());
+    w.head(APARTMENT, at(1, 1));
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.head(OFFICE, at(1, 0));
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
 fn audit_numbers_go_on_after_a_loss_and_the_loss_is_an_event() {
     let w = damaged();
     let numbers: Vec<_> = w.journal.iter().map(|r| r.event.n).collect();

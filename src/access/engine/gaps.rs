@@ -1,9 +1,9 @@
 //! Events that are not in the journal: not written, removed at its hard limit, or lost with a damaged disk. Each loss is an event.
 
 use super::super::effect::Effect;
-use super::super::event::{AlarmKind, Event, Flush, GapCause};
+use super::super::event::{AlarmKind, Event, Flush, GapCause, Mark};
 use super::super::id::Now;
-use super::Engine;
+use super::{Engine, StreamRole};
 
 /// Most ranges that one `log_gap` names.
 const GAP_RANGES_MAX: usize = 1_000;
@@ -30,6 +30,13 @@ impl Engine {
     /// What the store found lost at start: the numbers, and that changes may have been among them.
     pub fn damaged(&mut self, from: u64, to: u64, now: Now) -> Vec<Effect> {
         self.state.last_n = self.state.last_n.max(to);
+        // The fold of the gap marks every stream that is known. These come first: until the gap is recorded, each start finds the
+        // loss again.
+        let is_unknown = |role: &&StreamRole| !self.state.streams.contains_key(&role.name);
+        for stream in self.streams.iter().filter(is_unknown).map(|role| role.name.clone()).collect::<Vec<_>>() {
+            let detail = "nothing is known of this stream, so what it had sent may be lost too".to_owned();
+            self.record(Event::Config { mark: Mark::StreamLost(stream), detail }, Flush::Now, now);
+        }
         self.record(Event::LogGap { from, to, cause: GapCause::Damaged, ranges: Vec::new() }, Flush::Now, now);
         let detail = format!(
             "the store was damaged: events {from} to {to} are lost; nothing is granted until the list is whole"

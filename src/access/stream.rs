@@ -189,8 +189,16 @@ impl StreamTrack {
         goal.seq == 0 || (self.epoch == Some(goal.epoch) && self.through >= goal.seq)
     }
 
+    /// A head of `seq` 0 names no message, so nothing is behind it.
     fn reached(&self, goal: Position) -> bool {
-        self.epoch.is_some_and(|epoch| epoch > goal.epoch || (epoch == goal.epoch && self.through >= goal.seq))
+        let is_here = |epoch: NonZeroU32| epoch > goal.epoch || (epoch == goal.epoch && self.through >= goal.seq);
+        goal.seq == 0 || self.epoch.is_some_and(is_here)
+    }
+
+    /// Whether the center has published nothing in the epoch of its newest head.
+    #[must_use]
+    pub fn is_head_empty(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| head.at.seq == 0)
     }
 
     /// Whether the newest head shows that something was not received.

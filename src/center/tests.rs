@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::*;
-use crate::access::change::{PortalSet, Subject, SuspendReason};
+use crate::access::change::{Head, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{Enrolment, Flag, Role};
 use crate::access::effect::ResyncReason;
 use crate::access::effect::{Have, Resync};
@@ -250,24 +250,25 @@ fn a_command_is_understood_and_expires() {
 fn a_head_has_the_last_number_and_the_digest_of_what_the_office_owns() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
-    assert_eq!(center.heads(NOW).unwrap(), []);
-    center.publish_ops(Some(&gateway()), &[issue("02020304"), enrol("02020304"), enrol("01020305")], NOW).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
-    let heads: Vec<_> = center
-        .heads(NOW)
-        .unwrap()
-        .iter()
-        .map(|signed_message| {
-            let (via, stream) = match &signed_message.topic {
-                Topic::Campus(Down::Head(stream)) => (Channel::Campus, stream),
-                Topic::Down(_, Down::Head(stream)) => (Channel::Gateway, stream),
-                other => panic!("{other}"),
-            };
-            assert!(signed_message.topic.retained());
-            down::read_head(&open(&signed_message.payload, via, &gateway(), &streams).unwrap(), stream).unwrap()
-        })
-        .collect();
-    assert_eq!(heads.iter().map(|h| (h.at.seq, h.cards)).collect::<Vec<_>>(), [(1, 1), (1, 2)]);
+    let read = |signed_message: &SignedMessage| {
+        let (via, stream) = match &signed_message.topic {
+            Topic::Campus(Down::Head(stream)) => (Channel::Campus, stream),
+            Topic::Down(_, Down::Head(stream)) => (Channel::Gateway, stream),
+            other => panic!("{other}"),
+        };
+        assert!(signed_message.topic.retained());
+        down::read_head(&open(&signed_message.payload, via, &gateway(), &streams).unwrap(), stream).unwrap()
+    };
+    let heads = |center: &mut Center| center.heads(NOW).unwrap().iter().map(read).collect::<Vec<_>>();
+    let numbers = |heads: &[Head]| heads.iter().map(|h| (h.at.seq, h.cards)).collect::<Vec<_>>();
+    // Before the first message too: without a head a gateway takes its broker for one that keeps none.
+    let before = heads(&mut center);
+    assert_eq!(numbers(&before), [(0, 0), (0, 0)]);
+    assert!(before.iter().all(|head| head.digest == crate::wire::digest::finish(Vec::new())));
+    center.publish_ops(Some(&gateway()), &[issue("02020304"), enrol("02020304"), enrol("01020305")], NOW).unwrap();
+    let heads = heads(&mut center);
+    assert_eq!(numbers(&heads), [(1, 1), (1, 2)]);
     let lines = vec!["S|02020304|h1|".to_owned()];
     assert_eq!(heads.first().unwrap().digest, crate::wire::digest::finish(lines));
 }

@@ -2,7 +2,7 @@
 
 use super::stream::Stream;
 use super::{COMMAND_LIFE_S, Center, CenterError, JournalName, SignedMessage, Storage};
-use crate::access::change::Head;
+use crate::access::change::{Head, Position};
 use crate::access::id::{GatewayId, Timestamp};
 use crate::access::input::{Command, CommandKind};
 use crate::wire::allowed::OpName;
@@ -15,24 +15,28 @@ use crate::wire::topic::{Down, Topic};
 const JTI_BYTES: usize = 16;
 
 impl<S: Storage> Center<S> {
-    /// The heads of all journals that have a message.
+    /// The heads of all journals, also of those without a message: a broker that keeps none has to be distinguished from a center that
+    /// has published nothing yet.
     pub fn heads(&mut self, now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
         self.transaction(|_| Ok(()))?;
-        let journals: Vec<JournalName> = self.positions().map(|(journal, _)| journal).collect();
+        let of = |stream: &Stream| -> Vec<JournalName> {
+            stream.audiences(&self.gateways).into_iter().map(|audience| stream.journal(audience)).collect()
+        };
+        let journals: Vec<JournalName> = self.streams.iter().flat_map(of).collect();
         journals.iter().filter_map(|journal| self.head(journal, now).transpose()).collect()
     }
 
-    /// The head of a journal: its last number, and the digest of what the stream owns. `None`: it has no message. Never fails for a head
-    /// of these types.
+    /// The head of a journal: its last number, 0 before the first message, and the digest of what the stream owns. `None`: this center
+    /// does not publish to it. Never fails for a head of these types.
     pub fn head(&self, journal: &JournalName, now: Timestamp) -> Result<Option<SignedMessage>, CenterError> {
         let Some(stream) = self.streams.iter().find(|stream| stream.spec.name == journal.stream) else {
             return Ok(None);
         };
-        let newest = stream.last.get(&journal.audience).zip(self.list(&journal.audience));
-        let Some((at, list)) = newest else { return Ok(None) };
+        let Some(list) = self.list(&journal.audience) else { return Ok(None) };
+        let at = stream.last.get(&journal.audience).copied().unwrap_or(Position { epoch: self.epoch, seq: 0 });
         let digest = digest::of(list, &digest::registers_of(stream.spec.allowed));
         let name = stream.spec.name.clone();
-        let head = Head { stream: name.clone(), at: *at, iat: None, cards: digest.cards, digest: digest.sha256 };
+        let head = Head { stream: name.clone(), at, iat: None, cards: digest.cards, digest: digest.sha256 };
         let claims = down::write_head(&head, journal.audience.aud(), now)?;
         let payload = sign(&claims, &name, &stream.key).into_bytes();
         Ok(Some(SignedMessage { topic: journal.audience.topic(Down::Head(name)), payload, number: None }))

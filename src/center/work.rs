@@ -110,6 +110,8 @@ impl<S: Storage> Work<S> {
             self.undelivered.send_replace(self.fresh.len() + self.connection.undelivered());
             // A head that overtakes its messages makes gateways ask for them.
             let heads_may = self.fresh.is_empty();
+            // Without a connection they would only wait, and are sent anyway once there is one.
+            let all_may = heads_may && attends && *self.is_up.borrow();
             let (heads_wait, heads_at) = (!self.changed.is_empty(), self.heads_not_before);
             let keep_at = self.notes.due();
             tokio::select! {
@@ -123,7 +125,7 @@ impl<S: Storage> Work<S> {
                 }
                 event = self.connection.next() => self.happened(event),
                 () = tokio::time::sleep_until(heads_at), if heads_may && heads_wait => self.send_changed_heads(),
-                _ = self.all_heads.tick(), if heads_may && attends => self.send_all_heads(),
+                _ = self.all_heads.tick(), if all_may => self.send_all_heads(),
                 () = tokio::time::sleep_until(keep_at.unwrap_or(heads_at)), if keep_at.is_some() => self.keep(),
                 _ = self.removals.tick(), if S::KEEPS_PUBLISHED => self.remove_old(),
             }

@@ -31,6 +31,23 @@ fn an_empty_gateway_asks_each_stream_with_jitter_and_again_every_30_s() {
     assert_ne!(of(OFFICE)[0], of(APARTMENT)[0]);
 }
 
+/// A head of `seq` 0 names nothing that a center could send; it would be asked in vain, and its broker blamed.
+#[test]
+fn a_center_that_has_published_nothing_is_not_asked() {
+    let mut w = World::new();
+    w.link_up();
+    w.head(OFFICE, at(1, 0));
+    assert_eq!(asks(&mut w, 65_000), []);
+    w.publish_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
+    assert_eq!(asks(&mut w, 6_000).len(), 1, "what was missed is asked for");
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("R", "p3")]);
+    // Nor of a later epoch, before it has a message.
+    w.head(OFFICE, at(2, 0));
+    assert_eq!(asks(&mut w, 65_000), []);
+    w.head(OFFICE, at(2, 1));
+    assert_eq!(asks(&mut w, 6_000).len(), 1);
+}
+
 #[test]
 fn without_a_link_nothing_is_asked_for_and_with_it_what_is_missing() {
     let mut w = World::new();

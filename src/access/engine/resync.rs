@@ -253,8 +253,9 @@ fn lack(track: Option<&StreamTrack>, digest: Option<&(Position, String)>) -> Opt
     } else if track.damaged {
         Some(ResyncReason::Corrupt)
     } else if track.epoch.is_none() {
-        Some(ResyncReason::Empty)
-    } else if track.head.as_ref().is_some_and(|head| Some(head.at.epoch) > track.epoch) {
+        // A center that has published nothing answers nothing.
+        (!track.is_head_empty() || track.goal.is_some()).then_some(ResyncReason::Empty)
+    } else if track.head.as_ref().is_some_and(|head| Some(head.at.epoch) > track.epoch && head.at.seq > 0) {
         Some(ResyncReason::Epoch)
     } else if !track.above.is_empty() || track.is_behind_head() || track.goal.is_some() {
         Some(ResyncReason::Gap)

@@ -1,8 +1,9 @@
 //! What the two consoles, the gateway's and the center's, have in common towards a browser: what it is to refuse, which requests come
-//! from the pages themselves, sessions, what somebody tries, and the words of reasons in both languages. Each console has its own pages and judges who may.
+//! from the pages themselves, sessions, what somebody tries, how a query is read, and the words of reasons in both languages. Each console has its own pages and judges who may.
 
 pub mod files;
 pub mod origin;
+pub mod query;
 pub mod sessions;
 pub mod tries;
 pub mod words;

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +22,7 @@ use crate::access::decide::ListIntegrity;
 use crate::access::id::{CardUid, PortalId, StreamName};
 use crate::access::input::{Actor, CardSet, Operator};
 use crate::access::portal::Posture;
+use crate::browser::query;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
 use crate::mqtt::BrokerFault;
 use crate::store::Store;
@@ -80,15 +84,38 @@ pub enum ReloadRefusal {
 
 pub(super) fn routes(pages: Pages) -> Router {
     Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/query", get(query))
+        .route("/api/v1/status", bare(get(status)))
+        .route("/api/v1/query", get(judge))
         .route("/api/v1/posture", post(posture))
         .route("/api/v1/fire/reset", post(fire_reset))
-        .route("/api/v1/clock/trust", post(trust_clock))
+        .route("/api/v1/clock/trust", bare(post(trust_clock)))
         .route("/api/v1/forgive", post(forgive))
         .route("/api/v1/stream/forget", post(stream_forget))
-        .route("/api/v1/reload", post(reload))
+        .route("/api/v1/reload", bare(post(reload)))
         .with_state(pages)
+}
+
+/// What the query of a request asks for; one that cannot be read is refused.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        query::read(&parts.uri).map(Self).map_err(|error| refuse(StatusCode::BAD_REQUEST, error))
+    }
+}
+
+/// A path that takes no query.
+pub(super) fn bare<S: Clone + Send + Sync + 'static>(handler: MethodRouter<S>) -> MethodRouter<S> {
+    handler.layer(from_fn(no_query))
+}
+
+async fn no_query(request: Request, next: Next) -> Response {
+    match query::none(request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => refuse(StatusCode::BAD_REQUEST, error),
+    }
 }
 
 #[derive(Deserialize)]
@@ -168,7 +195,7 @@ pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Val
     status
 }
 
-async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Response {
+async fn judge(State(pages): State<Pages>, Asked(asked): Asked<QueryFor>) -> Response {
     let uid: CardUid = match asked.uid.parse() {
         Ok(uid) => uid,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("`{}`: {error}", asked.uid)),
@@ -193,7 +220,7 @@ async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Res
     }
 }
 
-async fn posture(State(pages): State<Pages>, Query(asked): Query<PostureFor>) -> Response {
+async fn posture(State(pages): State<Pages>, Asked(asked): Asked<PostureFor>) -> Response {
     let Some(posture) = Posture::parse(&asked.posture) else {
         let all = Posture::ALL.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ");
         return refuse(StatusCode::BAD_REQUEST, format!("`{}` is not a posture; use one of {all}", asked.posture));
@@ -207,18 +234,18 @@ async fn posture(State(pages): State<Pages>, Query(asked): Query<PostureFor>) ->
     }
 }
 
-async fn fire_reset(State(pages): State<Pages>, Query(asked): Query<FireReset>) -> Response {
+async fn fire_reset(State(pages): State<Pages>, Asked(asked): Asked<FireReset>) -> Response {
     operate(&pages, Operator::FireReset { force: asked.force }, None).await
 }
 
-async fn stream_forget(State(pages): State<Pages>, Query(asked): Query<StreamForget>) -> Response {
+async fn stream_forget(State(pages): State<Pages>, Asked(asked): Asked<StreamForget>) -> Response {
     match asked.stream.parse::<StreamName>() {
         Ok(stream) => operate(&pages, Operator::StreamForget { stream }, None).await,
         Err(error) => refuse(StatusCode::BAD_REQUEST, error),
     }
 }
 
-async fn forgive(State(pages): State<Pages>, Query(asked): Query<ForgiveFor>) -> Response {
+async fn forgive(State(pages): State<Pages>, Asked(asked): Asked<ForgiveFor>) -> Response {
     match asked.uid.parse::<CardSet>() {
         Ok(cards) => operate(&pages, Operator::Forgive { cards }, None).await,
         Err(error) => refuse(StatusCode::BAD_REQUEST, format!("`{}`: {error}", asked.uid)),

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::api::refuse;
+use super::api::{Asked, bare, refuse};
 use crate::access::decision::GrantFlag;
 use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
@@ -34,7 +34,7 @@ struct Source {
 
 pub(super) fn routes(store: Store) -> Router {
     let source = Source { store, turns: Arc::new(Semaphore::new(PAGES_AT_ONCE)) };
-    Router::new().route("/api/v1/audit", get(page)).route("/api/v1/inventory", get(inventory)).with_state(source)
+    Router::new().route("/api/v1/audit", get(page)).route("/api/v1/inventory", bare(get(inventory))).with_state(source)
 }
 
 #[derive(Deserialize)]
@@ -133,7 +133,7 @@ async fn inventory(State(source): State<Source>) -> Response {
     }
 }
 
-async fn page(State(source): State<Source>, Query(asked): Query<PageFor>) -> Response {
+async fn page(State(source): State<Source>, Asked(asked): Asked<PageFor>) -> Response {
     let filter = match Filter::of(&asked, &source.store) {
         Ok(filter) => filter,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, message),
@@ -234,7 +234,7 @@ mod tests {
 
     fn asked(query: &str) -> PageFor {
         let uri: axum::http::Uri = format!("/?{query}").parse().unwrap();
-        Query::try_from_uri(&uri).unwrap().0
+        crate::browser::query::read(&uri).unwrap()
     }
 
     /// All pages: the numbers, and how many pages.

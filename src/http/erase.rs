@@ -2,14 +2,14 @@
 //! are events of the audit, with who ordered it. With the order it is forgotten where the holder's cards passed.
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::api::{Pages, ask, body, refuse};
+use super::api::{Asked, Pages, ask, body, refuse};
 use crate::access::id::Holder;
 use crate::access::input::{Actor, Operator};
 use crate::gateway::ORDER_WAIT_MS;
@@ -34,7 +34,7 @@ async fn note(pages: &Pages, detail: String) -> Result<Result<(), OperatorRefusa
 }
 
 /// `{"done":true,"from":88001}`: it is ordered, and its end is an event after that number.
-async fn erase(State(pages): State<Pages>, Query(asked): Query<EraseFor>) -> Response {
+async fn erase(State(pages): State<Pages>, Asked(asked): Asked<EraseFor>) -> Response {
     let holder = match asked.holder.parse::<Holder>() {
         Ok(holder) => holder,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("`holder`: {error}")),
@@ -104,7 +104,7 @@ mod tests {
             reload: tokio::sync::mpsc::channel(1).0,
         };
         let asked = EraseFor { holder: "h1".to_owned(), actor: "li".to_owned() };
-        let erasing = tokio::spawn(erase(State(pages), Query(asked)));
+        let erasing = tokio::spawn(erase(State(pages), Asked(asked)));
         let mut notes = Vec::new();
         while let Some(ask) = taken.asks.recv().await {
             let Ask::Operator { command: Operator::Note { detail } | Operator::Erase { detail, .. }, answer, .. } = ask

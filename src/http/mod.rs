@@ -89,7 +89,9 @@ pub async fn serve_socket(
         .merge(audit::routes(pages.audit.clone()))
         .merge(erase::routes(pages.clone()))
         .merge(people::routes(pages.clone()))
-        .merge(api::routes(pages));
+        .merge(api::routes(pages))
+        .fallback(no_request)
+        .method_not_allowed_fallback(no_method);
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
@@ -99,6 +101,12 @@ fn public(pages: Pages) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(pages)
+}
+
+/// On the socket.
+async fn no_request(uri: Uri) -> Response {
+    let what = format!("there is no `{}`; deploy/protocol.md, section 7, lists what there is", uri.path());
+    api::refuse(StatusCode::NOT_FOUND, what)
 }
 
 async fn no_page(uri: Uri) -> Response {

@@ -2,14 +2,14 @@
 //! that a roll-call does not wait for a year of audit to be read.
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::api::{Pages, ask, body, refuse};
+use super::api::{Asked, Pages, ask, body, refuse};
 use crate::access::id::{PortalId, Zone};
 use crate::access::roll_call::Sought;
 use crate::gateway::ports::{Ask, MAY_OPEN_CARDS_MAX};
@@ -39,7 +39,7 @@ struct MayFor {
     portal: String,
 }
 
-async fn whereabouts(State(pages): State<Pages>, Query(asked): Query<WhereFor>) -> Response {
+async fn whereabouts(State(pages): State<Pages>, Asked(asked): Asked<WhereFor>) -> Response {
     // Eight digits may be a UID and a student number; both are looked up.
     let (uid, holder) = (asked.who.parse().ok(), asked.who.parse().ok());
     if uid.is_none() && holder.is_none() {
@@ -53,7 +53,7 @@ async fn whereabouts(State(pages): State<Pages>, Query(asked): Query<WhereFor>) 
     }
 }
 
-async fn roll_call(State(pages): State<Pages>, Query(asked): Query<RollCallFor>) -> Response {
+async fn roll_call(State(pages): State<Pages>, Asked(asked): Asked<RollCallFor>) -> Response {
     let zone = match asked.zone.map(|zone| zone.parse::<Zone>()).transpose() {
         Ok(zone) => zone,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
@@ -75,7 +75,7 @@ async fn roll_call(State(pages): State<Pages>, Query(asked): Query<RollCallFor>)
 }
 
 /// The list is judged in slices, between which the gateway decides on: a card that changes meanwhile counts as it was or as it is.
-async fn may_open(State(pages): State<Pages>, Query(asked): Query<MayFor>) -> Response {
+async fn may_open(State(pages): State<Pages>, Asked(asked): Asked<MayFor>) -> Response {
     let portal = match asked.portal.parse::<PortalId>() {
         Ok(portal) => portal,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error),

@@ -95,6 +95,8 @@ async fn a_wrong_or_missing_configuration_exits_78_with_its_place_and_a_wrong_ca
     assert_eq!(exit_of(&["run", "--config", &config]).await.0, Some(78));
     std::fs::write(&path, [0xFF, 0xFE, 0x00]).unwrap();
     assert_eq!(exit_of(&["run", "--config", &config]).await.0, Some(78));
+    let (code, log) = exit_of(&["check"]).await;
+    assert!(code == Some(78) && log.contains("/etc/dormgate/dormgate.toml"), "{code:?} {log}");
     for wrong in [&["fly"][..], &["run", "--confug", "x"], &[]] {
         assert_eq!(exit_of(wrong).await.0, Some(2), "{wrong:?}");
     }
@@ -184,6 +186,36 @@ async fn a_data_directory_that_cannot_be_made_is_named_and_the_exit_is_1() {
     let status = gateway.ended().await;
     assert_eq!(status.code(), Some(1), "{}", gateway.log());
     assert!(gateway.log().contains("data"), "{}", gateway.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_cannot_be_read_is_refused_as_json_with_its_parameter_and_what_is_wanted() {
+    let site = Site::new().await;
+    let gateway = site.start().await;
+    for (path, status, wanted) in [
+        ("/api/v1/query", 400, "`uid` is missing; `/api/v1/query` takes `uid`, `portal`"),
+        (
+            "/api/v1/query?uid=1EA68671&zz=1",
+            400,
+            "`zz` is not a parameter of `/api/v1/query`, which takes `uid`, `portal`",
+        ),
+        ("/api/v1/status?zz=1", 400, "`zz` is not a parameter of `/api/v1/status`, which takes none"),
+        ("/api/v1/where", 400, "`who` is missing"),
+        ("/api/v1/may", 400, "`portal` is missing"),
+        ("/api/v1/audit?from=abc", 400, "`from` is `abc`; a whole number is wanted"),
+        ("/api/v1/roll-call?zones=lobby", 400, "`zones` is not a parameter"),
+        ("/api/v1/nothing", 404, "there is no `/api/v1/nothing`"),
+        ("/", 404, "there is no `/`"),
+        ("/api/v1/posture", 405, "`/api/v1/posture` does not take GET"),
+    ] {
+        let (found, text) = crate::program::page_by_socket(&site.socket(), path).await;
+        let body: serde_json::Value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"));
+        assert_eq!(found, status, "{path}: {text}");
+        let error = body["error"].as_str().unwrap();
+        assert!(error.contains(wanted), "{path}: {error}");
+    }
+    gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Query, State};
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use super::super::{Answered, Center, CenterError, SignedMessage};
 use super::auth::Client;
 use super::bodies::{Answer, Made};
 use super::failure::Failure;
+use super::queried::Queried;
 use super::{Api, BODY_BYTES_MAX, Shared, fields, json};
 use crate::access::change::{Op, Position};
 use crate::access::effect::Ack;
@@ -49,8 +50,8 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    pub(super) fn within(wait: Result<Query<Self>, QueryRejection>, default_ms: u64) -> Result<Duration, Failure> {
-        let Query(wait) = wait.map_err(|error| Failure::field("query", error.body_text()))?;
+    pub(super) fn within(wait: Result<Queried<Self>, Failure>, default_ms: u64) -> Result<Duration, Failure> {
+        let Queried(wait) = wait?;
         wait.time(default_ms)
     }
 
@@ -108,7 +109,7 @@ impl Api {
 pub(super) async fn changes(
     State(api): State<Shared>,
     client: Client,
-    wait: Result<Query<Wait>, QueryRejection>,
+    wait: Result<Queried<Wait>, Failure>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
@@ -284,7 +285,7 @@ fn made(message: &SignedMessage) -> Option<Made> {
 pub(super) async fn commands(
     State(api): State<Shared>,
     client: Client,
-    wait: Result<Query<Wait>, QueryRejection>,
+    wait: Result<Queried<Wait>, Failure>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let _room = api.room.try_acquire().map_err(|_| Failure::busy())?;

@@ -1,8 +1,8 @@
 //! `POST /v1/gateways/G/compare` and `GET /v1/gateways/G/behind`: how a gateway stands to what was published to it.
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use super::auth::{Client, MayRead};
 use super::bodies::{Behind, BehindMessage, Compared};
 use super::changes::members;
 use super::failure::Failure;
+use super::queried::Queried;
 use super::{Shared, json};
 use crate::access::engine::StreamStatus;
 use crate::access::id::{GatewayId, StreamName};
@@ -63,10 +64,10 @@ pub(super) async fn behind(
     State(api): State<Shared>,
     MayRead(client): MayRead,
     Path(name): Path<String>,
-    after: Result<Query<After>, QueryRejection>,
+    after: Result<Queried<After>, Failure>,
 ) -> Result<Response, Failure> {
     let gateway = wanted(&api, &client, &name)?;
-    let Query(After { stream, seq }) = after.map_err(|error| Failure::field("query", error.body_text()))?;
+    let Queried(After { stream, seq }) = after?;
     let found = api.service.ask(move |center| center.messages_behind(&gateway, &stream, seq)).await??;
     let messages = found.map(|all| all.into_iter().map(|(at, content)| BehindMessage { at, content }).collect());
     Ok(json(StatusCode::OK, &Behind { messages }))

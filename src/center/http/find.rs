@@ -1,7 +1,6 @@
 //! `GET /v1/search`: what a person means who types a card or a holder.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::MayRead;
 use super::failure::Failure;
 use super::look_up::{CardShown, card_shown, cards_of};
+use super::queried::Queried;
 use super::{Shared, json};
 use crate::access::id::Holder;
 use crate::access::uid_text::{self, Spelling};
@@ -44,9 +44,9 @@ struct HolderFound {
 pub(super) async fn find(
     State(api): State<Shared>,
     MayRead(client): MayRead,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Queried<Asked>, Failure>,
 ) -> Result<Response, Failure> {
-    let Query(Asked { text }) = asked.map_err(|error| Failure::field("text", error.body_text()))?;
+    let Queried(Asked { text }) = asked?;
     let text = text.trim();
     let spellings = uid_text::spellings(text);
     let holder = text.parse::<Holder>();

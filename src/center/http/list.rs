@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use super::auth::{Client, MayRead};
 use super::bodies::{PlanBody, Planned};
 use super::changes::{Request, Wait, What, gateway, members_of};
 use super::failure::Failure;
+use super::queried::Queried;
 use super::{LIST_BYTES_MAX, Shared, blocking, fields, json};
 use crate::access::credential::Enrolment;
 use crate::access::id::{CardUid, GatewayId};
@@ -35,7 +36,7 @@ pub(super) struct ListBody {
 pub(super) async fn load(
     State(api): State<Shared>,
     client: Client,
-    wait: Result<Query<Wait>, QueryRejection>,
+    wait: Result<Queried<Wait>, Failure>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
@@ -80,12 +81,12 @@ pub(super) struct SheetFor {
 pub(super) async fn sheet(
     State(api): State<Shared>,
     client: Client,
-    asked: Result<Query<SheetFor>, QueryRejection>,
+    asked: Result<Queried<SheetFor>, Failure>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let _room = api.lists.try_acquire().map_err(|_| Failure::busy())?;
-    let Query(asked) = asked.map_err(|error| Failure::field("query", error.body_text()))?;
+    let Queried(asked) = asked?;
     let within = Wait { wait_ms: asked.wait_ms }.time(0)?;
     client.loads(api.streams.iter().find(|stream| stream.allowed.contains(OpName::Enrol)))?;
     let to = asked.gateway.as_deref().map(|name| api.known(name)).transpose()?;

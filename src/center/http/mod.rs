@@ -20,6 +20,7 @@ mod list;
 mod look_up;
 mod metrics;
 mod proof;
+mod queried;
 mod remote;
 mod search;
 mod sse;
@@ -34,9 +35,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, header};
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use jiff::tz::TimeZone;
@@ -60,6 +61,7 @@ use auth::Doorkeeper;
 use events::EventLog;
 use failure::Failure;
 use metrics::Metrics;
+use queried::no_query;
 
 /// Longest body of a request, in bytes: four messages of the longest kind.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -214,14 +216,6 @@ async fn readyz(State(api): State<Shared>) -> Response {
         return "ready\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "not ready: the broker is not connected\n").into_response()
-}
-
-/// Refuses the query of a path that has none, as the others refuse a key that they do not have.
-async fn no_query(request: Request, next: Next) -> Response {
-    match request.uri().query() {
-        None | Some("") => next.run(request).await,
-        Some(_) => Failure::field("query", "this path has no query; leave out what follows `?`").into_response(),
-    }
 }
 
 async fn no_method(method: Method) -> Failure {

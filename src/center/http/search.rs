@@ -1,7 +1,6 @@
 //! `GET /v1/acks`, `/v1/alarms`, `/v1/audit` and `/v1/changes`: searches, page by page.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use serde_json::value::RawValue;
 use super::super::database::{Row, Search, Table};
 use super::auth::{Client, MayRead};
 use super::failure::Failure;
+use super::queried::Queried;
 use super::{Shared, json};
 use crate::access::effect::Outcome;
 use crate::access::id::{CardUid, Timestamp};
@@ -58,7 +58,7 @@ struct Item {
     item: Box<RawValue>,
 }
 
-type Wanted = Result<Query<Asked>, QueryRejection>;
+type Wanted = Result<Queried<Asked>, Failure>;
 
 pub(super) async fn acks(State(api): State<Shared>, client: MayRead, asked: Wanted) -> Result<Response, Failure> {
     page(&api, client, asked, Table::Ack, &["stream", "seq", "outcome"]).await
@@ -83,7 +83,7 @@ async fn page(
     table: Table,
     columns: &[&str],
 ) -> Result<Response, Failure> {
-    let Query(asked) = asked.map_err(|error| Failure::field("query", error.body_text()))?;
+    let Queried(asked) = asked?;
     let search = asked.search(&client, table, columns)?;
     let most = search.most;
     let is_audit = table == Table::Audit;

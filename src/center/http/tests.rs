@@ -6,7 +6,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::Query;
 use axum::http::HeaderMap;
 use serde_json::Value;
 
@@ -195,7 +194,7 @@ async fn a_request_that_is_repeated_needs_no_more_room_than_a_new_one() {
     let headers = HeaderMap::from_iter([("idempotency-key".parse().unwrap(), "key-1".parse().unwrap())]);
     for time in ["first", "again"] {
         let body = Bytes::from_static(br#"{"gateway":"g1","ops":[{"op":"report_lost","uid":"1EA68671"}]}"#);
-        let wait = Ok(Query(changes::Wait { wait_ms: None }));
+        let wait = Ok(queried::Queried(changes::Wait { wait_ms: None }));
         let answer = changes::changes(State(Arc::clone(&api)), client(), wait, headers.clone(), Ok(body)).await;
         assert_eq!(answer.map(|answer| answer.status()).map_err(|f| f.status()), Ok(StatusCode::ACCEPTED), "{time}");
     }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::board::{Frame, list};
 use super::card::named;
 use super::guard::Caller;
-use super::{Shared, asked, wrong};
+use super::{Shared, asked, asked_in_part, wrong};
 use crate::access::id::HASH_PREFIX;
 use crate::http::api::{body, refuse};
 use crate::http::audit::{Filter, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PageFor, for_each};
@@ -37,7 +37,7 @@ struct SearchFor {
 /// `{"first":1,"last":88213,"before":68214,"events":[…]}`: the newest first; `before` is where the next answer begins, absent at the
 /// end.
 pub(super) async fn search(State(console): State<Shared>, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
-    let before = match asked::<SearchFor>(&uri) {
+    let before = match asked_in_part::<SearchFor>(&uri) {
         Ok(asked) => asked.before,
         Err(why) => return wrong(why),
     };
@@ -106,7 +106,7 @@ pub(super) async fn export(State(console): State<Shared>, Extension(caller): Ext
         Ok(filter) => std::sync::Arc::new(filter),
         Err(refused) => return refused,
     };
-    let is_csv = match asked::<ExportFor>(&uri) {
+    let is_csv = match asked_in_part::<ExportFor>(&uri) {
         Ok(ExportFor { format }) => match format.as_deref() {
             Some("csv") => true,
             Some("jsonl") => false,
@@ -223,7 +223,7 @@ async fn filter_of(console: &Shared, uri: &Uri, other: &str) -> Result<Filter, R
             KEYS.map(|key| format!("`{key}`")).join(", ")
         )));
     }
-    let mut page = asked::<PageFor>(uri).map_err(wrong)?;
+    let mut page = asked_in_part::<PageFor>(uri).map_err(wrong)?;
     // A hash stands for itself.
     if let Some(text) = page.uid.as_deref().filter(|text| !text.starts_with(HASH_PREFIX)) {
         page.uid = Some(named(console, text).await?.to_string());

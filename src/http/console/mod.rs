@@ -16,7 +16,7 @@ mod orders;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
@@ -37,11 +37,11 @@ pub use live::{RESUME_EVENTS_MAX, STREAMS_MAX};
 pub(super) use listener::{Bounded, Peer};
 
 use super::Pages;
-use super::api::{body, refuse};
+use super::api::{bare, body, refuse};
 use crate::access::id::GatewayId;
 use crate::access::portal::Portal;
-use crate::browser::guarded;
 use crate::browser::words::words;
+use crate::browser::{guarded, query};
 use crate::clock::Clock;
 use crate::config::Secret;
 use charts::Charts;
@@ -104,7 +104,7 @@ pub(super) async fn run(console: Shared) {
 /// The pages and their API.
 pub(super) fn routes(console: Shared) -> Router {
     let admitted = Router::new()
-        .route("/api/v1/now", get(now))
+        .route("/api/v1/now", bare(get(now)))
         .route("/api/v1/live", get(live::live))
         .route("/api/v1/card", get(card::card))
         .route("/api/v1/charts", get(charts::charts))
@@ -116,7 +116,7 @@ pub(super) fn routes(console: Shared) -> Router {
     let session = get(orders::session).post(orders::log_in).delete(orders::log_out);
     Router::new()
         .route("/api/v1/session", session)
-        .route("/api/v1/words", get(|| async { body(&words()) }))
+        .route("/api/v1/words", bare(get(|| async { body(&words()) })))
         .merge(admitted)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(console)
@@ -126,7 +126,12 @@ pub(super) fn routes(console: Shared) -> Router {
 
 /// What the query of a request asks for; the error is for [`wrong`].
 fn asked<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
-    Query::try_from_uri(uri).map(|Query(asked)| asked).map_err(|error| format!("the query: {}", error.body_text()))
+    query::read(uri).map_err(|error| error.to_string())
+}
+
+/// The same where other keys are read elsewhere.
+fn asked_in_part<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
+    query::part(uri).map_err(|error| error.to_string())
 }
 
 /// What somebody gets whose request cannot be read.

@@ -25,7 +25,7 @@ export function show(main) {
     state.session.loads ? [h("p", { class: "soft" }, t("sheet_hint")), form, result] : h("p", null, t("may_not_load")));
 
   const path = (dry) => target("/v1/sheet", { gateway: form.elements.gateway?.value, ignore: ignore.value.trim(), allow_shrink: shrink.checked, dry_run: dry });
-  const input = (name) => form.elements[name === "query" ? "ignore" : name] ?? null;
+  const input = (name) => form.elements[name] ?? null;
   let newest = 0;
 
   async function plan(event) {

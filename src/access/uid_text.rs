@@ -76,31 +76,71 @@ pub fn spellings(text: &str) -> Vec<(CardUid, Spelling)> {
 /// A remedy beginning with `; `, for the end of an error. `None`: nothing is known about such a text.
 #[must_use]
 pub fn hint(text: &str) -> Option<String> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    if digits && text.len() == 10 {
-        let number: u32 = text.parse().ok()?;
-        return Some(format!(
-            "; as a decimal number it is the UID `{}` or, from a reader that reverses, `{}`; a number printed on the card is not the UID",
-            hex::encode_upper(number.to_be_bytes()),
-            hex::encode_upper(number.to_le_bytes())
-        ));
+    let plain: String = text.chars().filter(|c| !matches!(c, ':' | '-' | ' ')).collect();
+    let meant: Vec<String> = [decimal(text), without_zero(&plain)].into_iter().flatten().collect();
+    if !meant.is_empty() {
+        let printed = "a number printed on the card, or a student number, is not the UID";
+        let is_number = text.bytes().all(|b| b.is_ascii_digit());
+        let last = if is_number { format!("; {printed}") } else { String::new() };
+        return Some(format!("; {}{last}", meant.join("; ")));
     }
-    if digits {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Some("; a printed card number or a student number is not the UID: read the card".to_owned());
     }
     if text.starts_with("0x") || text.starts_with("0X") {
         return Some("; leave out `0x`".to_owned());
     }
-    let plain: String = text.chars().filter(|c| !matches!(c, ':' | '-' | ' ')).collect();
-    match hex::decode(plain).ok()?.as_slice() {
-        [uid @ .., check] if uid.len() == 4 && uid.iter().fold(0, |sum, b| sum ^ b) == *check => {
+    if let Some(meant) = wiegand(text) {
+        return Some(meant);
+    }
+    match hex::decode(plain).ok().as_deref() {
+        Some([uid @ .., check]) if uid.len() == 4 && uid.iter().fold(0, |sum, b| sum ^ b) == *check => {
             Some(format!("; the fifth byte is the check byte of the first four: `{}`", hex::encode_upper(uid)))
         }
-        [0x88, uid @ ..] if uid.len() == 7 => {
+        Some([0x88, uid @ ..]) if uid.len() == 7 => {
             Some(format!("; the first byte is the cascade tag 88: leave it out, `{}`", hex::encode_upper(uid)))
         }
-        _ => None,
+        Some(_) => None,
+        None => {
+            let (uid, spelling) = spellings(text).into_iter().next()?;
+            (spelling == Spelling::Hex).then(|| format!("; write it as `{uid}`"))
+        }
     }
+}
+
+/// What a decimal number is in hex. A 7-byte UID begins with its maker's number, which is not 0, so that a shorter number is none.
+fn decimal(text: &str) -> Option<String> {
+    let number: u64 = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))?;
+    let [first, rest @ ..] = number.to_be_bytes();
+    let bytes = match u32::try_from(number) {
+        Ok(short) if text.len() > 8 => short.to_be_bytes().to_vec(),
+        Err(_) if first == 0 && rest.first().is_some_and(|maker| *maker != 0) => rest.to_vec(),
+        _ => return None,
+    };
+    let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+    let (forth, back) = (hex::encode_upper(bytes), hex::encode_upper(reversed));
+    Some(format!("as a decimal number it is the UID `{forth}` or, from a reader that reverses, `{back}`"))
+}
+
+/// Hex digits of which a spreadsheet has removed the leading zero.
+fn without_zero(plain: &str) -> Option<String> {
+    let is_short = matches!(plain.len(), 7 | 13 | 19) && plain.bytes().all(|b| b.is_ascii_hexdigit());
+    is_short
+        .then(|| format!("with the leading zero that a spreadsheet removes it is the UID `0{}`", plain.to_uppercase()))
+}
+
+/// Two numbers with a comma between, as readers with a Wiegand output show them: 8 and 16 bits, or 16 and 16.
+fn wiegand(text: &str) -> Option<String> {
+    let (high, low) = text.split_once([',', '，'])?;
+    let (high, low): (u16, u16) = (high.trim().parse().ok()?, low.trim().parse().ok()?);
+    if high <= 0xFF {
+        let what =
+            "as a Wiegand-26 number it has lost a byte of the UID: read the card with a reader that gives all of it";
+        return Some(format!("; {what}"));
+    }
+    let bytes = (u32::from(high) << 16) | u32::from(low);
+    let (forth, back) = (hex::encode_upper(bytes.to_be_bytes()), hex::encode_upper(bytes.to_le_bytes()));
+    Some(format!("; as a Wiegand-34 number it is the UID `{forth}` or, from a reader that reverses, `{back}`"))
 }
 
 #[cfg(test)]
@@ -136,7 +176,23 @@ mod tests {
     fn what_is_no_uid_and_means_one_has_a_remedy_that_names_it() {
         for (text, remedy) in [
             ("0514229873", Some("it is the UID `1EA68671` or, from a reader that reverses, `7186A61E`")),
+            ("514229873", Some("it is the UID `1EA68671` or, from a reader that reverses, `7186A61E`")),
+            (
+                "1303689068602870",
+                Some("it is the UID `04A1B2C3D4E5F6` or, from a reader that reverses, `F6E5D4C3B2A104`"),
+            ),
+            ("4A1B2C3D4E5F6", Some("with the leading zero that a spreadsheet removes it is the UID `04A1B2C3D4E5F6`")),
+            ("ea6:86-71", Some("with the leading zero that a spreadsheet removes it is the UID `0EA68671`")),
+            ("4112233445566", Some("it is the UID `04112233445566`; a number printed on the card")),
             ("20230415", Some("a student number is not the UID")),
+            ("202608193021", Some("a student number is not the UID")),
+            ("99999999999999999999999", Some("a student number is not the UID")),
+            ("7846,34417", Some("as a Wiegand-34 number it is the UID `1EA68671` or")),
+            ("166,34417", Some("as a Wiegand-26 number it has lost a byte")),
+            ("70000,1", None),
+            ("１ＥＡ68671", Some("write it as `1EA68671`")),
+            ("1E.A6.86.71", Some("write it as `1EA68671`")),
+            ("", None),
             ("0x1EA68671", Some("leave out `0x`")),
             ("0X1EA68671", Some("leave out `0x`")),
             ("75C54837CF", Some("check byte of the first four: `75C54837`")),

@@ -168,6 +168,8 @@ mod tests {
             ("75C54837CF", "the check byte of the first four: `75C54837`"),
             ("8804A1B2C3D4E5F6", "leave it out, `04A1B2C3D4E5F6`"),
             ("0x1EA68671", "leave out `0x`"),
+            ("514229873", "as a decimal number it is the UID `1EA68671`"),
+            ("4A1B2C3D4E5F6", "leading zero that a spreadsheet removes it is the UID `04A1B2C3D4E5F6`"),
             ("202608193021", "is not the UID: read the card"),
             ("00000000", "all 00 or all FF"),
             ("card", "written in hex"),

@@ -227,7 +227,12 @@ fn portal(to: &mut Differences, old: &PortalConfig, new: &PortalConfig, at: &str
         allowed_steps_w: Live "allowed_steps_w",
         min_assurance: Live "min_assurance",
         anti_passback_timed_ms: Live "anti_passback_timed_s",
-        two_card_ms: Live "two_card_s",
         interlock: Live "interlock",
-        first_card: Live "first_card" ; elsewhere id, off_confirmed_ms });
+        first_card: Live "first_card" ; elsewhere id, off_confirmed_ms, two_card_ms });
+    // Two keys make one field: 0 where one card opens.
+    let (was, is) = (old.portal.two_card_ms, new.portal.two_card_ms);
+    if was != is {
+        let key = if was == 0 || is == 0 { "two_card" } else { "two_card_s" };
+        to.add(Live, format!("{at}: {key}"));
+    }
 }

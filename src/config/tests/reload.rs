@@ -118,6 +118,19 @@ fn a_secret_counts_by_what_is_in_its_file_and_a_password_of_a_broker_is_read_for
     assert_eq!(before.differences(&read(dir.path(), SITE)).live, ["http.token_file"]);
 }
 
+/// `two_card_s` alone has no meaning, so that it is named only where both have `two_card`.
+#[test]
+fn the_time_of_the_second_card_is_a_key_of_its_own_only_where_two_cards_open() {
+    let dir = directory(&[("password", "hunter2"), ("token", "open sesame, 20 bytes or more")]);
+    let with = |keys: &str| read(dir.path(), &SITE.replace("zone = \"1\"", &format!("zone = \"1\"\n{keys}")));
+    let (one, two, quick) = (with(""), with("two_card = true"), with("two_card = true\ntwo_card_s = 5"));
+    for (old, new, key) in
+        [(&one, &two, "two_card"), (&quick, &one, "two_card"), (&two, &quick, "two_card_s"), (&one, &quick, "two_card")]
+    {
+        assert_eq!(old.differences(new).live, [format!("portal `door`: {key}")]);
+    }
+}
+
 #[test]
 fn the_order_of_tables_is_no_difference() {
     let dir = directory(&[("password", "hunter2"), ("token", "open sesame, 20 bytes or more")]);

@@ -78,9 +78,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// The columns that the first line names.
-    pub(super) fn of(head: &Record, ignored: &[String]) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
+    /// The columns that the first line names. The rows are read with those that are known, so that all faults are reported at once.
+    pub(super) fn of(head: &Record, ignored: &[String], faults: &mut Faults) -> Self {
         let mut columns = Self { names: head.cells.clone(), places: Vec::new() };
         for (place, name) in head.cells.iter().enumerate() {
             if ignored.iter().any(|one| plain(one) == plain(name)) {
@@ -124,10 +123,11 @@ impl Columns {
                         `entitlements` (`权限`)";
             faults.add(Fault::line(head.line, what));
         }
-        if faults.listed.is_empty() { Ok(columns) } else { Err(faults) }
+        columns
     }
 
-    fn place(&self, column: Column) -> Option<usize> {
+    /// Where a column stands; `None`: it is not in the sheet.
+    pub(super) fn place(&self, column: Column) -> Option<usize> {
         self.places.iter().find(|(one, _)| *one == column).map(|(_, place)| *place)
     }
 

@@ -144,14 +144,15 @@ pub fn read(bytes: &[u8], reading: &Reading) -> Result<Sheet, Faults> {
     let Some(head) = records.next() else {
         return Err(Fault::file("the file is empty; its first line names the columns, e.g. `uid,holder,gate`").into());
     };
+    let mut faults = Faults::default();
     let mut rows = Rows {
-        columns: Columns::of(&head, &reading.ignored)?,
+        columns: Columns::of(&head, &reading.ignored, &mut faults),
         timezone: &reading.timezone,
         enrolments: Enrolments::new(),
         lines: BTreeMap::new(),
         digits: 0,
         has_letter: false,
-        faults: Faults::default(),
+        faults,
     };
     for (row, record) in records.enumerate() {
         if row >= ROWS_MAX {
@@ -229,8 +230,9 @@ impl Rows<'_> {
         self.faults.add(Fault { line: Some(record.line), column: Some(self.columns.name(column)), what });
     }
 
-    /// The value of a cell that must be there.
+    /// The value of a cell that must be there. That its column is missing is a fault of the first line, and not of each.
     fn cell<T>(&mut self, record: &Record, column: Column, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.columns.place(column)?;
         let text = self.columns.cell(record, column).unwrap_or_default();
         match read(text) {
             Ok(value) => Some(value),
@@ -264,6 +266,9 @@ impl Rows<'_> {
                 None => is_whole = false,
                 Some(more) => all.extend(more),
             }
+        }
+        if Column::RIGHTS.iter().all(|column| self.columns.place(*column).is_none()) {
+            return None;
         }
         if is_empty {
             let what = "the row opens nothing; name a zone or `*` in one of the columns of what it opens, write `-` there if it \

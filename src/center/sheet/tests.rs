@@ -133,6 +133,22 @@ fn what_a_spreadsheet_did_to_a_cell_is_named_with_line_column_and_remedy() {
 }
 
 #[test]
+fn what_is_wrong_with_the_first_line_hides_nothing_of_the_rows_below() {
+    let text = "uid,holder,gate,floor\n1EA6867G,h1,*,4\n1EA68671,李雷,*,4\n";
+    let [first, second, third] = &faults(text)[..] else { panic!("{:?}", faults(text)) };
+    assert!(first.starts_with("line 1, column `floor`: no column has this name"), "{first}");
+    assert!(second.starts_with("line 2, column `uid`: "), "{second}");
+    assert!(third.starts_with("line 3, column `holder`: "), "{third}");
+    // A column that is missing is one fault, not one in each row.
+    let text = "card,holder\n1EA68671,李雷\n1EA68672,h2\n";
+    let [card, uid, rights, holder] = &faults(text)[..] else { panic!("{:?}", faults(text)) };
+    assert!(card.starts_with("line 1, column `card`: this may be the number printed on the card"), "{card}");
+    assert!(uid.starts_with("line 1: there is no column `uid`"), "{uid}");
+    assert!(rights.starts_with("line 1: no column names what a card opens"), "{rights}");
+    assert!(holder.starts_with("line 2, column `holder`: "), "{holder}");
+}
+
+#[test]
 fn what_is_wrong_with_the_first_line_or_the_whole_file_is_named() {
     let table: [(&[u8], &str); 19] = [
         (b"", "the file is empty"),

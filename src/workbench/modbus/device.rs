@@ -39,7 +39,18 @@ struct Relay {
 impl Device {
     pub(super) fn new(profile: Arc<Profile>) -> Self {
         let relays = profile.output.as_ref().map_or(0, |output| usize::from(output.channels));
-        Self { profile, items: HashMap::new(), relays: vec![Relay::default(); relays], lying: HashMap::new() }
+        let (items, lying) = (HashMap::new(), HashMap::new());
+        let mut device = Self { profile, items, relays: vec![Relay::default(); relays], lying };
+        device.rest();
+        device
+    }
+
+    /// Nothing is reported by any input: doors are shut, also where the contact is closed while the door is.
+    fn rest(&mut self) {
+        let profile = Arc::clone(&self.profile);
+        for input in profile.inputs.iter().filter(|input| input.point.kind == PointType::Bool && !input.when) {
+            (0..input.point.channels).for_each(|channel| self.set(&input.point, channel, 1));
+        }
     }
 
     /// Whether the relay is on.
@@ -62,6 +73,7 @@ impl Device {
     pub(super) fn reset(&mut self) {
         self.items.clear();
         self.relays.fill(Relay::default());
+        self.rest();
     }
 
     /// Presents a card to a reader. A reader with a latch reads no further card before it is released, as real ones.

@@ -228,6 +228,7 @@ fn without_numbers(state: StateReport) -> StateReport {
         modes: Vec::new(),
         alarms: Vec::new(),
         on: Vec::new(),
+        causes: Vec::new(),
         unreported: Vec::new(),
         ..state.status
     };

@@ -156,12 +156,13 @@ async fn status(State(pages): State<Pages>) -> Response {
     }
 }
 
-/// The body of `up/state`, with the names of the portals that are offline, the postures in force, the open alarms, the malformed reports, the links, the
+/// The body of `up/state`, with the names of the portals that are offline and why, the postures in force, the open alarms, the malformed reports, the links, the
 /// faults of brokers, and the room on the disk.
 pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
     let malformed = |(portal, wrong): &(PortalId, String)| json!({ "portal": portal.as_str(), "wrong": wrong });
+    let cause = |(portal, cause): &(PortalId, String)| json!({ "portal": portal.as_str(), "cause": cause });
     let mut status =
         state::encode(state, 0).and_then(|body| serde_json::from_slice(&body)).unwrap_or_else(|_| json!({}));
     if let Some(fields) = status.as_object_mut() {
@@ -176,6 +177,7 @@ pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Val
         fields.insert("not_ready".to_owned(), json!(pages.readiness.reasons()));
         let offline = state.status.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("offline".to_owned(), json!(offline));
+        fields.insert("causes".to_owned(), state.status.causes.iter().map(cause).collect());
         let unreported = state.status.unreported.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("unreported".to_owned(), json!(unreported));
         fields.insert("modes".to_owned(), state.status.modes.iter().map(mode).collect());

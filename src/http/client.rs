@@ -116,7 +116,7 @@ pub(crate) fn text(socket: &Path, method: &str, target: &str) -> Result<String, 
     if head.split_whitespace().nth(1) == Some("200") {
         return Ok(body.to_owned());
     }
-    // What the router itself refuses is no JSON.
+    // Another program at this socket may answer something else.
     let refused = serde_json::from_str::<Value>(body);
     Err(AskError::Refused(refused.map_or_else(|_| body.to_owned(), |refused| string(&refused, "error").to_owned())))
 }
@@ -186,9 +186,13 @@ pub fn status_text(status: &Value) -> String {
     lines.extend(free.map(|bytes| format!("disk     {} MiB free", bytes / (1024 * 1024))));
     let unreported = list(status, "unreported");
     let offline = |portal: &Value| {
-        let silent =
-            if unreported.contains(portal) { ": nothing reported since the start; it may be there" } else { "" };
-        Some(format!("offline  {}{silent}", portal.as_str()?))
+        let portal_of = |cause: &&Value| cause.get("portal") == Some(portal);
+        let why = match list(status, "causes").iter().find(portal_of) {
+            Some(cause) => format!(": {}", string(cause, "cause")),
+            None if unreported.contains(portal) => ": nothing reported since the start; it may be there".to_owned(),
+            None => String::new(),
+        };
+        Some(format!("offline  {}{why}", portal.as_str()?))
     };
     lines.extend(list(status, "offline").iter().filter_map(offline));
     for mode in list(status, "modes") {
@@ -213,7 +217,8 @@ pub fn status_text(status: &Value) -> String {
         lines.push(format!("link     {}: {state}", string(link, "link")));
     }
     for fault in list(status, "broker_faults") {
-        lines.push(format!("broker   {}: {}", string(fault, "link"), string(fault, "detail")));
+        let (link, code, detail) = (string(fault, "link"), string(fault, "fault"), string(fault, "detail"));
+        lines.push(format!("broker   {link}: {code}: {detail}"));
     }
     for stream in list(status, "streams") {
         let missing = match number(stream, "missing") {

@@ -9,6 +9,8 @@ fn the_status_has_a_line_for_each_part_that_is_offline_malformed_or_insecure() {
     let status = json!({
         "boot": "b1", "version": "0.1.0", "streams": [{ "name": "apartment", "epoch": 3, "seq": 7, "missing": 1, "age_s": 12 }],
         "cards": 2, "portals": { "online": 1, "offline": 1 }, "offline": ["door-412"],
+        "causes": [{ "portal": "door-412", "cause": "nothing came on `tele/x/LWT`" }],
+        "broker_faults": [{ "link": "uplink", "fault": "keeps_no_head", "detail": "no retained `head` came" }],
         "modes": [{ "portal": "gate-in", "posture": "lockdown" }], "malformed": [{ "portal": "gate-in", "wrong": "`fire`: true or false is wanted" }],
         "unconfirmed": [{ "portal": "power-412", "uid": "1EA68671", "since": "2026-09-01T08:00:00.000Z" }],
         "alarms": [{ "alarm": "held_open", "portal": "door-412", "since": "2026-09-01T08:00:00.000Z" },
@@ -18,17 +20,19 @@ fn the_status_has_a_line_for_each_part_that_is_offline_malformed_or_insecure() {
         "insecure": [], "meters": [{ "portal": "power-412", "power_w": 41.2 }],
     });
     let expected = "dormgate 0.1.0, run b1\ncards    2\nportals  1 online, 1 offline\naudit    last 9, the center has 8\n\
-                clock    trusted\noffline  door-412\nmode     gate-in: lockdown\n\
+                clock    trusted\noffline  door-412: nothing came on `tele/x/LWT`\nmode     gate-in: lockdown\n\
                 revoked  power-412: not confirmed off since 1EA68671 was revoked at 2026-09-01T08:00:00.000Z\n\
                 ALARM    held_open at door-412 since 2026-09-01T08:00:00.000Z\nALARM    store since 2026-09-01T09:00:00.000Z\n\
                 wrong    gate-in: `fire`: true or false is wanted\n\
                 link     uplink: not connected: Connection refused\nlink     local: connected for 7 s\n\
+                broker   uplink: keeps_no_head: no retained `head` came\n\
                 stream   apartment: 3.7, 1 missing, 12 s old\nmeter    power-412: 41.2 W";
     assert_eq!(status_text(&status), expected);
     let mut worse = status;
     worse["not_ready"] = json!(["the store cannot be written"]);
     worse["list"] = json!("damaged");
     worse["unreported"] = json!(["door-412"]);
+    worse["causes"] = json!([]);
     let text = status_text(&worse);
     assert!(text.contains("\nPROBLEM  the store cannot be written\n"), "{text}");
     assert!(text.contains("\noffline  door-412: nothing reported since the start"), "{text}");

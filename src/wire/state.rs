@@ -190,6 +190,7 @@ mod tests {
             cards: 1180,
             portals_online: 41,
             offline: vec!["gate-in".parse().unwrap()],
+            causes: Vec::new(),
             unreported: vec!["gate-in".parse().unwrap()],
             modes: vec![("door-412".parse().unwrap(), Posture::Lockdown)],
             malformed: vec![],

@@ -130,6 +130,8 @@ pub struct Engine {
     online: BTreeMap<PortalId, bool>,
     /// Portals that are offline and reported why.
     down: BTreeSet<PortalId>,
+    /// Why each portal that is offline is so, where that was reported.
+    causes: BTreeMap<PortalId, String>,
     /// Portals whose output does not answer, whatever their other devices do.
     outputs_offline: BTreeSet<PortalId>,
     /// Portals whose link is lost, and why.
@@ -190,6 +192,7 @@ impl Engine {
             boot: setup.boot.into(),
             online: BTreeMap::new(),
             down: BTreeSet::new(),
+            causes: BTreeMap::new(),
             outputs_offline: BTreeSet::new(),
             unlinked: None,
             again_from: Mono(0),

@@ -13,6 +13,8 @@ use super::{Due, Engine};
 
 /// How long the link to portals may be lost before they are offline, in milliseconds. A broker that is restarted is back sooner.
 pub const LINK_LOST_MS: u64 = 5_000;
+/// Why a portal that names no cause is offline.
+const LAST_WILL: &str = "its last will was sent";
 
 impl Engine {
     pub(super) fn report(&mut self, portal: &str, report: &PortalReport, now: Now) {
@@ -114,6 +116,11 @@ impl Engine {
         } else {
             self.down.remove(portal)
         };
+        match cause {
+            _ if online => drop(self.causes.remove(portal)),
+            Some(cause) => drop(self.causes.insert(portal.clone(), cause.to_owned())),
+            None => drop(self.causes.entry(portal.clone()).or_insert_with(|| LAST_WILL.to_owned())),
+        }
         let before = self.online.insert(portal.clone(), online);
         if before == Some(online) {
             return;
@@ -129,7 +136,7 @@ impl Engine {
             self.alarm_over(AlarmKind::PortalOffline, portal, "the portal answers again", now);
         } else {
             self.is_gone(portal, now);
-            let detail = cause.unwrap_or("its last will was sent").to_owned();
+            let detail = cause.unwrap_or(LAST_WILL).to_owned();
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
         }
         self.out.push(Effect::StateChanged);
@@ -162,6 +169,7 @@ impl Engine {
         for portal in &portals {
             if self.online.insert(portal.clone(), false) != Some(false) {
                 let detail = why.clone();
+                self.causes.insert(portal.clone(), format!("the broker of the portals is not connected: {why}"));
                 self.record(Event::PortalOffline { portal: portal.clone(), detail }, Flush::Soon, now);
                 self.is_gone(portal, now);
             }

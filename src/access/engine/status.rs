@@ -77,6 +77,8 @@ pub struct Status {
     pub portals_online: u64,
     /// Portals that are offline or have not reported yet.
     pub offline: Vec<PortalId>,
+    /// Why, of those of which it is known.
+    pub causes: Vec<(PortalId, String)>,
     /// Those of them that have not reported since the gateway's start. They may be there: what opens is sent to them.
     pub unreported: Vec<PortalId>,
     /// The modes in force that are not `secure`, by portal.
@@ -134,6 +136,7 @@ impl Engine {
                 .map(|p| p.id.clone())
                 .filter(|id| self.online.get(id) != Some(&true))
                 .collect(),
+            causes: self.causes.clone().into_iter().collect(),
             unreported: self
                 .portals
                 .iter()

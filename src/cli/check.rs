@@ -1,10 +1,9 @@
 //! `dormgate check`: everything that is wrong with a configuration, or a summary of it with what an installer has to know.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::secrets::out_of_reach;
-use super::{Exit, bad_config, print_line};
+use super::{ConfigArg, Exit, bad_config, print_line};
 use crate::access::id::{ScheduleName, Zone};
 use crate::access::policy::{AfterStale, Severity};
 use crate::access::portal::{Assurance, Direction, Portal, PortalKind};
@@ -24,15 +23,14 @@ const PLACEHOLDER: &str = "192.0.2.";
 /// Print everything that is wrong with a configuration and the profiles that it names
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The configuration to check.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match config::load(&args.config) {
+    match config::load(&args.config.config) {
         Ok(config) => {
-            let hints = out_of_reach(&args.config, &config.data_dir);
+            let hints = out_of_reach(&args.config.config, &config.data_dir);
             print_line(summary(&config) + &hints.iter().map(|hint| format!("\nhint: {hint}")).collect::<String>())
         }
         Err(error) => bad_config(&error),

@@ -1,9 +1,12 @@
 //! `dormgate connect --test`: what is wrong with the brokers of a configuration, step by step, and what to do.
 
+use std::os::unix::net::UnixStream;
+
 use super::{ConfigArg, Exit, bad_config, print_error, print_line};
 use crate::access::change::Head;
 use crate::access::id::GatewayId;
 use crate::config::{self, LinkSpec, Session, Site};
+use crate::http::SOCKET_NAME;
 use crate::mqtt::probe::{Finding, Retained, probe};
 use crate::mqtt::{BrokerUrl, DEVICE_PACKET_BYTES_MAX, Setup};
 use crate::wire::down;
@@ -22,7 +25,8 @@ const DEVICES: &str = "devices";
 
 /// Try the brokers of a configuration, and name the first thing that is wrong with each and what to do
 ///
-/// Nothing is changed, and a gateway that runs is not disturbed.
+/// Nothing is changed. A gateway that runs is not disturbed, except at a broker that gives each user one client id
+/// (`use_username_as_clientid true` of mosquitto): there the test ends its connection, it connects again, and asks for what it missed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -37,6 +41,12 @@ pub(super) fn run(args: &Args) -> Exit {
         Ok(site) => site,
         Err(error) => return bad_config(&error),
     };
+    if UnixStream::connect(site.data_dir.join(SOCKET_NAME)).is_ok() {
+        print_line(
+            "note: a gateway runs here; at a broker with `use_username_as_clientid true` this ends its connection, it connects again and \
+             asks for what it missed",
+        );
+    }
     match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime.block_on(every(&site)),
         Err(error) => {

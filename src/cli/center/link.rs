@@ -63,7 +63,7 @@ struct ServerArgs {
     /// The service of an office, `dormgate center serve`, that is to do it; without it the command works in `--dir`.
     #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["urls", "username", "dir"])]
     server: Option<ServerUrl>,
-    /// File with the token of a `[[client]]` of the service. `-` in its place is not taken: a token has a file of its own.
+    /// File with the token of a `[[client]]` of the service. It is always a file: `-` does not mean standard input here.
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Send a change under this `Idempotency-Key`, to repeat one whose answer was lost; a new one without it.

@@ -36,6 +36,11 @@ Exit codes:
 
 /// A center in a directory, for trials, or over the API of the service with `--server`: publishes changes and commands to gateways,
 /// compares and watches them.
+#[cfg_attr(
+    not(feature = "center"),
+    doc = "",
+    doc = "The service itself, `dormgate center serve`, is not in this program: build it with `cargo build --release --features center`."
+)]
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Args {

@@ -19,6 +19,9 @@ use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
+#[path = "documents/installed.rs"]
+mod installed;
+
 const DOCUMENTS: [&str; 18] = [
     "README.md",
     "deploy/console.md",

@@ -21,6 +21,8 @@ use serde_json::json;
 
 #[path = "documents/installed.rs"]
 mod installed;
+#[path = "documents/listed.rs"]
+mod listed;
 
 const DOCUMENTS: [&str; 18] = [
     "README.md",

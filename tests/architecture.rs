@@ -47,7 +47,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 
 /// Each library with a place, and the only places (beginnings of paths under `src/`) that may name it.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("serde", &["access/", "wire/", "profile/", "config/", "store/", "http/", "center/"]),
+    ("serde", &["access/", "wire/", "profile/", "config/", "store/", "browser/", "http/", "center/"]),
     ("serde_json", &["wire/", "profile/", "config/", "store/", "browser/", "http/", "center/http/"]),
     ("rumqttc", &["mqtt", "uplink/", "portals/mqtt", "workbench/", "cli/"]),
     ("tokio_modbus", &["portals/modbus", "wire/modbus/", "workbench/"]),

@@ -153,7 +153,6 @@ fn a_wrong_call_exits_2_and_help_exits_0() {
     for (args, log, wanted) in [
         (&["chekc"][..], None, "--help"),
         (&[], None, "--help"),
-        (&["check"], None, "--help"),
         (&["check", "--config", "x", "--log-format", "xml"], None, "--help"),
         (&["check", "--config", "x"], Some("dormgate=loud"), "`RUST_LOG` is `dormgate=loud`"),
         // A word that is wrong is found whether or not there is a gateway or a simulator.

@@ -118,7 +118,7 @@ async fn a_card_is_found_in_every_spelling_with_what_denies_it_and_which_change_
         ("text=", "`` is not a card UID: a card UID has 4, 7 or 10 bytes, this has 0"),
         ("text=1EA68671&portal=nowhere", "no portal `nowhere` is configured"),
         ("text=1EA68671&portal=a%20b", "`portal`: an identifier is 1 to 64"),
-        ("", "missing field `text`"),
+        ("", "`text` is missing; `/api/v1/card` takes `text`, `portal`"),
     ] {
         let answer = rig.get(&format!("/api/v1/card?{target}")).await;
         assert!(matches!(answer.status, 400 | 404) && answer.error().contains(part), "{target}: {}", answer.body);
@@ -257,10 +257,10 @@ async fn the_audit_is_searched_newest_first_exported_and_shown_with_its_place_in
         ("/api/v1/audit?before=x", "before"),
         ("/api/v1/audit?foo=1", "`foo` is unknown; a filter has `portal`"),
         ("/api/v1/audit/export?format=csv&before=1", "`before` is unknown"),
-        ("/api/v1/audit/event?n=1&m=2", "unknown field `m`"),
+        ("/api/v1/audit/event?n=1&m=2", "`m` is not a parameter"),
         ("/api/v1/audit/export?format=xls", "`format`: `csv` or `jsonl` is wanted"),
         ("/api/v1/audit/export?format=csv&uid=12", "`12` is not a card UID"),
-        ("/api/v1/audit/event", "missing field `n`"),
+        ("/api/v1/audit/event", "`n` is missing"),
         ("/api/v1/audit/event?n=99999999", "event 99999999 is not in the journal"),
     ] {
         let answer = rig.get(target).await;

@@ -77,7 +77,9 @@ pub fn spellings(text: &str) -> Vec<(CardUid, Spelling)> {
 #[must_use]
 pub fn hint(text: &str) -> Option<String> {
     let plain: String = text.chars().filter(|c| !matches!(c, ':' | '-' | ' ')).collect();
-    let meant: Vec<String> = [decimal(text), without_zero(&plain)].into_iter().flatten().collect();
+    // Eight digits are a UID in hex.
+    let number = decimal(text).filter(|_| text.len() >= 7 && text.len() != 8);
+    let meant: Vec<String> = [number, without_zero(&plain)].into_iter().flatten().collect();
     if !meant.is_empty() {
         let printed = "a number printed on the card, or a student number, is not the UID";
         let is_number = text.bytes().all(|b| b.is_ascii_digit());
@@ -108,12 +110,13 @@ pub fn hint(text: &str) -> Option<String> {
     }
 }
 
-/// What a decimal number is in hex. A 7-byte UID begins with its maker's number, which is not 0, so that a shorter number is none.
-fn decimal(text: &str) -> Option<String> {
+/// What a decimal number is in hex. A 7-byte UID begins with its maker's number, which is not 0, so that a shorter number has no 7-byte UID.
+#[must_use]
+pub fn decimal(text: &str) -> Option<String> {
     let number: u64 = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))?;
     let [first, rest @ ..] = number.to_be_bytes();
     let bytes = match u32::try_from(number) {
-        Ok(short) if text.len() > 8 => short.to_be_bytes().to_vec(),
+        Ok(short) if short > 0 => short.to_be_bytes().to_vec(),
         Err(_) if first == 0 && rest.first().is_some_and(|maker| *maker != 0) => rest.to_vec(),
         _ => return None,
     };
@@ -183,6 +186,12 @@ mod tests {
             ),
             ("4A1B2C3D4E5F6", Some("with the leading zero that a spreadsheet removes it is the UID `04A1B2C3D4E5F6`")),
             ("ea6:86-71", Some("with the leading zero that a spreadsheet removes it is the UID `0EA68671`")),
+            (
+                "1234567",
+                Some("it is the UID `0012D687` or, from a reader that reverses, `87D61200`; with the leading zero"),
+            ),
+            ("1234567", Some("removes it is the UID `01234567`; a number printed on the card")),
+            ("12", Some("a student number is not the UID")),
             ("4112233445566", Some("it is the UID `04112233445566`; a number printed on the card")),
             ("20230415", Some("a student number is not the UID")),
             ("202608193021", Some("a student number is not the UID")),

@@ -25,10 +25,15 @@ pub(super) fn run(args: &Args) -> Exit {
             return Exit::Failed;
         }
     };
-    match (print_line(readings(uid)), notes(uid).iter().any(|note| note.is_fault())) {
+    match (print_line(readings(uid) + &number(args.text.trim())), notes(uid).iter().any(|note| note.is_fault())) {
         (Exit::Done, true) => Exit::Failed,
         (exit, _) => exit,
     }
+}
+
+/// A line for a text that is a UID in hex and may be a decimal number.
+fn number(text: &str) -> String {
+    uid_text::decimal(text).map_or_else(String::new, |number| format!("\nnote: it has no letter A to F; {number}"))
 }
 
 /// A remark about a UID.
@@ -146,6 +151,12 @@ mod tests {
         assert!(seven.contains("decimal 1303689068602870  Wiegand-26 212,58870  Wiegand-34 50132,58870"), "{seven}");
         let ten = readings(parse("FFFFFFFFFFFFFFFFFFFE").unwrap());
         assert!(ten.contains("decimal 1208925819614629174706174"), "{ten}");
+    }
+
+    #[test]
+    fn a_uid_without_a_letter_may_be_a_decimal_number() {
+        let note = "\nnote: it has no letter A to F; as a decimal number it is the UID `0134B10F` or, from a reader that reverses, `0FB13401`";
+        assert_eq!((number("20230415").as_str(), number("1EA68671").as_str()), (note, ""));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use dormgate::access::effect::Effect;
 use dormgate::access::engine::{METER_ENERGY_KWH_MAX, METER_POWER_W_MAX, METER_STALE_MS, SHARED_METER_POWER_W_MAX};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport};
-use dormgate::access::power_box::{LOAD_MS, RELAY_SETTLE_MS};
+use dormgate::access::power_box::{LOAD_MS, LOAD_W, RELAY_SETTLE_MS};
 
 use crate::world::{Seen, World, name, op};
 
@@ -155,7 +155,10 @@ fn a_load_waits_its_ten_seconds_also_where_the_relay_is_judged_before() {
 #[test]
 fn what_a_box_takes_by_itself_or_for_a_moment_or_with_a_card_is_no_alarm() {
     let mut w = room();
-    measures(&mut w, 4.9);
+    measures(&mut w, LOAD_W);
+    assert_eq!(w.pass_s(60).alarms(), [AlarmKind::PowerWithoutCard], "the least that is a load");
+    let mut w = room();
+    measures(&mut w, LOAD_W - 0.1);
     assert_eq!(w.pass_s(60).alarms(), []);
     measures(&mut w, 41.2);
     w.pass_s(9);

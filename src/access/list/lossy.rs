@@ -179,7 +179,7 @@ impl AccessList {
                 if !new.is_empty() {
                     concerned.extend(cards.iter().copied());
                 }
-                let mattered = old.len() > 1 && old.iter().any(|ix| could(*ix));
+                let mattered = old.iter().any(|ix| could(*ix));
                 if cards.iter().any(|ix| can(*ix)) && (!new.is_empty() || !mattered) {
                     if collisions.listed.len() < COLLISIONS_LISTED_MAX {
                         collisions.listed.push(self.collision_of(reading, &cards));

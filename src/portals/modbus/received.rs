@@ -227,8 +227,7 @@ impl Receiver {
             let (sent, pending) = (&self.sent, self.pending);
             let fits = |bytes: &[u8]| rtu_reply_bytes(bytes) == Some(bytes.len()) || (pending && bytes == sent);
             // The answer under way may hold what looks like another one: the UID of a card, for instance.
-            let is_answer = |b: &[u8]| matches!((b, &**sent), ([u, f, ..], [asked, wanted, ..]) if u == asked && f & 0x7F == *wanted);
-            let reach = |b: &[u8]| if pending && is_answer(b) { rtu_reply_bytes(b).unwrap_or(0) } else { 0 };
+            let reach = |b: &[u8]| if pending { answer_bytes(b, sent).unwrap_or(0) } else { 0 };
             let Some((noise, frame)) = self.decoder.next(fits, reach) else { return };
             if !noise.is_empty() {
                 tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (noise)", hex(&noise));
@@ -313,6 +312,22 @@ impl Receiver {
     }
 }
 
+/// How long the answer to the request `sent` is if it begins with these bytes; `None`: it does not. The request shows how many bytes it
+/// reads: noise with the right unit and function names another number, and must not hide the answer behind it.
+fn answer_bytes(bytes: &[u8], sent: &[u8]) -> Option<usize> {
+    let (&[unit, function, ..], &[asked, wanted, ..]) = (bytes, sent) else { return None };
+    if unit != asked || function & 0x7F != wanted {
+        return None;
+    }
+    let items = |at: usize| Some(usize::from(u16::from_be_bytes([*sent.get(at)?, *sent.get(at + 1)?])));
+    let read_bytes = match function {
+        1 | 2 => items(4)?.div_ceil(8),
+        3 | 4 | 23 => items(4)? * 2,
+        _ => return rtu_reply_bytes(bytes),
+    };
+    bytes.get(2).is_none_or(|count| usize::from(*count) == read_bytes).then_some(5 + read_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,5 +346,30 @@ mod tests {
                 assert_eq!(receiver.answer, answer, "in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn noise_or_an_echo_that_looks_like_the_start_of_the_answer_does_not_hide_it() {
+        // The reader of 11 registers from 1000 is unit 3: its request without the first byte is `03 03 E8 …`.
+        let request = rtu_frame(3, &[3, 0x03, 0xE8, 0, 11]);
+        let answer = rtu_frame(3, &[&[3, 22], &[0x5A; 22][..]].concat());
+        let exception = rtu_frame(3, &[0x83, 2]);
+        for before in [&[3, 3][..], &[3, 0x83], &[3, 3, 3], &[3, 3, 22], &request[1..], &request[..5]] {
+            for answer in [&answer, &exception] {
+                for piece in [1, 3, 99] {
+                    let mut receiver = Receiver::new("line", Matching::Rtu, LocalEcho::Present);
+                    receiver.sent(&request, [3, 3]);
+                    [before, answer].concat().chunks(piece).for_each(|bytes| receiver.push(bytes));
+                    let hidden = before == [3, 3, 22] && *answer == exception;
+                    assert_eq!(&receiver.answer == answer, !hidden, "{before:02X?} in pieces of {piece}");
+                }
+            }
+        }
+        let bits = rtu_frame(3, &[1, 0, 0, 0, 9]);
+        let mut receiver = Receiver::new("line", Matching::Rtu, LocalEcho::Absent);
+        receiver.sent(&bits, [3, 1]);
+        let answer = rtu_frame(3, &[1, 2, 0xFF, 1]);
+        receiver.push(&[&[3, 1][..], &answer].concat());
+        assert_eq!(receiver.answer, answer);
     }
 }

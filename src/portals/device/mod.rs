@@ -159,8 +159,10 @@ pub enum Event {
     Accepted {
         /// Which slot.
         slot: u8,
-        /// When that was confirmed; `None`: it was not.
-        at: Option<Instant>,
+        /// When that ended.
+        at: Instant,
+        /// Why it is not known to be done, if it is not.
+        failed: Option<String>,
     },
 }
 

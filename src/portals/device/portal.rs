@@ -15,7 +15,7 @@ use super::output::{News, Output};
 use super::reader::{CardEvent, Reader};
 use super::reports::{Offered, Reports};
 use super::sensors::{Contact, Meter};
-use super::{Event, Parts, Reading, Source, SourceState, Wiring};
+use super::{Event, Parts, Place, Reading, Source, SourceState, Wiring};
 
 /// How long a slot that was found empty waits for the portal's other readers until it is reported, in milliseconds.
 const EMPTY_HELD_MS: u64 = 5000;
@@ -134,11 +134,12 @@ impl<W: Wiring> Portal<W> {
                 self.report_online();
             }
             Event::Source { source, state } => self.source(source, state).await,
-            Event::Accepted { slot, at } => {
+            Event::Accepted { slot, at, failed } => {
                 let Some(slot) = self.slots.iter_mut().find(|s| s.number == slot) else { return };
                 slot.accepting = false;
-                if let Some(at) = at {
-                    slot.reader.accepted(at);
+                match failed {
+                    None => slot.reader.accepted(at),
+                    Some(why) => slot.reader.not_accepted(at, why),
                 }
             }
         }
@@ -183,7 +184,7 @@ impl<W: Wiring> Portal<W> {
         slot.empty_since = (event == CardEvent::Empty).then_some(at);
         let report = PortalReport { slot: number, ..PortalReport::default() };
         match event {
-            CardEvent::Presented(presented) => self.request(number, presented),
+            CardEvent::Presented(presented) => self.request(number, presented, false),
             CardEvent::There(presented) => {
                 self.occupied(PortalReport { card_present: Some(true), uid: Some(presented), ..report });
             }
@@ -193,14 +194,18 @@ impl<W: Wiring> Portal<W> {
             }
             // Reported when the other readers are read too.
             CardEvent::Empty => {}
-            CardEvent::Missed => {
+            CardEvent::Missed(presented) => {
                 let place = self.wiring.place(Some(number));
                 log_at!(warn, self.id, place, "a card presented while the reader was not read opens nothing");
+                if let Some(presented) = presented {
+                    self.request(number, presented, true);
+                }
             }
         }
     }
 
-    fn request(&mut self, number: u8, presented: Presented) {
+    /// Requests entry for a card. `stale`: it was presented too long ago and opens nothing, which is audited.
+    fn request(&mut self, number: u8, presented: Presented, stale: bool) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == number) else { return };
         let offered = self.reports.request(Request {
             portal: self.id.as_str().to_owned(),
@@ -208,10 +213,11 @@ impl<W: Wiring> Portal<W> {
             presented,
             direction: slot.reader.direction(),
             assurance: Assurance::Uid,
-            stale: false,
+            stale,
             slot: number,
         });
-        if offered == Offered::Dropped {
+        // A stale one that was presented again would be a new one.
+        if offered == Offered::Dropped && !stale {
             slot.reader.not_passed_on();
             let place = self.wiring.place(Some(number));
             log_at!(
@@ -280,12 +286,24 @@ impl<W: Wiring> Portal<W> {
         self.report_online();
     }
 
-    /// A portal is online when all its devices answer and its readers were read: from then on a new card is recognised as new.
+    /// Why one of its readers lets nobody in although its device answers.
+    fn stuck_reader(&self) -> Option<String> {
+        self.slots.iter().find_map(|slot| {
+            let why = slot.reader.stuck()?;
+            Some(match self.wiring.place(Some(slot.number)) {
+                Place { bus: Some(bus), unit: Some(unit), .. } => format!("unit {unit} on `{bus}`: {why}"),
+                Place { .. } => why.to_owned(),
+            })
+        })
+    }
+
+    /// A portal is online when all its devices answer, its readers were read and take cards: from then on a new card is recognised as new.
     fn report_online(&mut self) {
-        let cause = self.sources.iter().find_map(|(_, state)| match state {
+        let silent = self.sources.iter().find_map(|(_, state)| match state {
             SourceState::Offline { cause } => Some(cause.clone()),
             SourceState::Online | SourceState::Unknown => None,
         });
+        let cause = silent.or_else(|| self.stuck_reader());
         let online = match &cause {
             Some(_) => false,
             None if self.sources.iter().any(|(source, state)| source.polled && *state != SourceState::Online) => return,

@@ -12,6 +12,13 @@ use crate::access::portal::Direction;
 pub const STALE_MS: u64 = 1500;
 /// The same for a reader that shows the card as long as it is there: the card is there now, and when it came is not known.
 pub const LEVEL_STALE_MS: u64 = 5000;
+/// A latch that is clear for less than this and then holds the same card again shows a card that was left lying, in milliseconds. Who
+/// presents a card twice takes longer.
+pub const LATCH_AGAIN_MS: u64 = 500;
+/// How soon an order to take the next card is given again while it has no effect, in milliseconds.
+const ACCEPT_AGAIN_MS: u64 = 500;
+/// How long a latch may stay set after it was ordered to be released, in milliseconds: from then on the reader lets nobody in.
+pub const LATCH_STUCK_MS: u64 = 3000;
 /// So far from both ends of its range a counter is when it has run over.
 const COUNTER_WRAP: i64 = 16;
 
@@ -77,8 +84,8 @@ pub enum CardEvent {
     Left,
     /// The card left and the next one is there, without a reading between that showed none. [`CardEvent::Presented`] follows.
     Exchanged,
-    /// A card was presented while the reader was not read; it opens nothing.
-    Missed,
+    /// A card was presented while the reader was not read; it opens nothing. `None`: which one cannot be read.
+    Missed(Option<Presented>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +94,18 @@ enum Place {
     Holds(Presented),
     /// Not shown since that moment. Without a card: it is not known yet whether one is there.
     Leaving(Option<Presented>, Instant),
+}
+
+/// The orders to take the next card since the one that is shown came.
+#[derive(Debug, Default)]
+struct Tries {
+    /// When the first and the last one ended.
+    first: Option<Instant>,
+    last: Option<Instant>,
+    /// The last one was given only a moment ago.
+    just_tried: bool,
+    /// Since when each one fails, and why the last one did.
+    failing: Option<(Instant, String)>,
 }
 
 /// The state of one reader between its readings.
@@ -98,6 +117,9 @@ pub struct Reader {
     /// A card was shown and is to be accepted.
     accept_due: bool,
     accepted_at: Option<Instant>,
+    tries: Tries,
+    /// Why it lets nobody in, if it does not let go of its card.
+    stuck: Option<String>,
     count: Option<i64>,
     /// The last card could not be passed on.
     repeat_count: bool,
@@ -114,6 +136,8 @@ impl Reader {
             place: Place::Empty,
             accept_due: false,
             accepted_at: None,
+            tries: Tries::default(),
+            stuck: None,
             count: None,
             repeat_count: false,
             repeat: false,
@@ -130,6 +154,7 @@ impl Reader {
     #[must_use]
     pub fn accept(&self) -> Option<Accept> {
         match self.traits.kind {
+            _ if self.tries.just_tried => None,
             ReaderKind::Latch { .. } if self.accept_due => Some(Accept::Latch),
             ReaderKind::Counter { accepts: true } if self.accept_due => {
                 self.count.and_then(|count| u16::try_from(count).ok()).map(Accept::Count)
@@ -138,19 +163,38 @@ impl Reader {
         }
     }
 
-    /// The order to take the next card was confirmed at `at`.
+    /// The order to take the next card was confirmed at `at`. A latch holds its card until a reading shows that it is clear: it may be slow,
+    /// or not let go at all, and the card that it still shows is no other presentation.
     pub fn accepted(&mut self, at: Instant) {
         self.accept_due = false;
         self.accepted_at = Some(at);
-        if self.traits.kind == (ReaderKind::Latch { repeats: false }) {
-            self.place = Place::Empty;
-        }
+        self.tries.failing = None;
+        self.tried(at);
+    }
+
+    /// The order to take the next card failed at `at`, and why. It is given again.
+    pub fn not_accepted(&mut self, at: Instant, why: String) {
+        let since = self.tries.failing.take().map_or(at, |(since, _)| since);
+        self.tries.failing = Some((since, why));
+        self.tried(at);
+    }
+
+    fn tried(&mut self, at: Instant) {
+        self.tries.first.get_or_insert(at);
+        self.tries.last = Some(at);
+    }
+
+    /// Why the reader lets nobody in, if it does not let go of its card.
+    #[must_use]
+    pub fn stuck(&self) -> Option<&str> {
+        self.stuck.as_deref()
     }
 
     /// Its device fell silent: the next reading may be old, and counts as the first one.
     pub fn lost(&mut self) {
         self.last_read = None;
         self.place = Place::Empty;
+        (self.tries, self.stuck) = (Tries::default(), None);
     }
 
     /// The card that was presented could not be passed on: the next reading presents it again.
@@ -185,17 +229,19 @@ impl Reader {
             ReaderKind::Level => LEVEL_STALE_MS,
             ReaderKind::Latch { .. } | ReaderKind::Counter { .. } | ReaderKind::Message => STALE_MS,
         });
+        let is_within = |since: Instant, ms: u64| at.saturating_duration_since(since) < Duration::from_millis(ms);
+        self.tries.just_tried = self.tries.last.is_some_and(|tried| is_within(tried, ACCEPT_AGAIN_MS));
         let first = self.last_read.is_none();
         let fresh = self.last_read.is_some_and(|last| at.saturating_duration_since(last) <= limit);
         self.last_read = Some(at);
         match (shows, self.traits.kind) {
             (Shows::Count(number, card), kind) => self.counted(number, card, fresh, kind),
             (Shows::Card(None), ReaderKind::Message) => Vec::new(),
-            (Shows::Card(Some(_)), ReaderKind::Message) if first => vec![CardEvent::Missed],
+            (Shows::Card(Some(card)), ReaderKind::Message) if first => vec![CardEvent::Missed(Some(card))],
             (Shows::Card(Some(card)), ReaderKind::Message) => self.reported(card, at),
-            (Shows::Card(card), ReaderKind::Latch { repeats: false }) => self.latched(card, fresh),
+            (Shows::Card(card), ReaderKind::Latch { repeats: false }) => self.latched(card, at, fresh),
             (Shows::Card(card), ReaderKind::Latch { repeats: true }) => {
-                self.accept_due = card.is_some();
+                self.latch(card.is_some(), at);
                 if first && card.is_none() {
                     // A card may be there and be shown again in a moment.
                     self.place = Place::Leaving(None, at);
@@ -240,17 +286,57 @@ impl Reader {
         }
     }
 
-    fn latched(&mut self, card: Option<Presented>, fresh: bool) -> Vec<CardEvent> {
-        self.accept_due = card.is_some();
+    fn latched(&mut self, card: Option<Presented>, at: Instant, fresh: bool) -> Vec<CardEvent> {
+        let is_again = |since: Instant| at.saturating_duration_since(since) < Duration::from_millis(LATCH_AGAIN_MS);
+        let old = std::mem::replace(&mut self.place, Place::Empty);
         let Some(card) = card else {
-            self.place = Place::Empty;
+            self.latch(false, at);
+            self.place = match old {
+                Place::Holds(old) => Place::Leaving(Some(old), at),
+                Place::Leaving(old, since) if is_again(since) => Place::Leaving(old, since),
+                Place::Leaving(..) | Place::Empty => Place::Empty,
+            };
             return Vec::new();
         };
-        if self.place == Place::Holds(card.clone()) {
+        let is_same = match &old {
+            Place::Holds(old) => fresh && *old == card,
+            Place::Leaving(old, since) => old.as_ref() == Some(&card) && is_again(*since),
+            Place::Empty => false,
+        };
+        self.place = Place::Holds(card.clone());
+        if !is_same {
+            self.tries = Tries::default();
+        }
+        self.latch(true, at);
+        if is_same {
             return Vec::new();
         }
-        self.place = Place::Holds(card.clone());
-        vec![if fresh { CardEvent::Presented(card) } else { CardEvent::Missed }]
+        vec![if fresh { CardEvent::Presented(card) } else { CardEvent::Missed(Some(card)) }]
+    }
+
+    /// What a reading shows of the latch itself. One that is set again while a card is there may be set in every reading.
+    fn latch(&mut self, is_set: bool, at: Instant) {
+        self.accept_due = is_set;
+        if !is_set {
+            (self.tries, self.stuck) = (Tries::default(), None);
+            return;
+        }
+        let Tries { first, failing, .. } = &self.tries;
+        let repeats = self.traits.kind == ReaderKind::Latch { repeats: true };
+        let since = if repeats { failing.as_ref().map(|(since, _)| *since) } else { *first };
+        let is_stuck = since
+            .is_some_and(|since| at.saturating_duration_since(since) >= Duration::from_millis(LATCH_STUCK_MS));
+        if is_stuck {
+            let why = match failing {
+                Some((_, why)) => format!("its latch cannot be released: {why}"),
+                None => format!("its latch is still set {LATCH_STUCK_MS} ms after it was released"),
+            };
+            self.stuck = Some(format!(
+                "the reader does not let go of its card: {why}; take away a card that lies there, restart the reader, and compare `release` in its profile with its manual"
+            ));
+        } else if repeats {
+            self.stuck = None;
+        }
     }
 
     /// A message reports this card. The same one again is another presentation when it was not reported for a while.
@@ -269,10 +355,11 @@ impl Reader {
         }
         self.repeat_count = false;
         self.accept_due = kind == ReaderKind::Counter { accepts: true };
+        self.tries = Tries::default();
         match (card, before) {
             (_, None) => Vec::new(),
             (Some(card), Some(before)) if fresh && counts_up(before, number) => vec![CardEvent::Presented(card)],
-            (Some(_) | None, Some(_)) => vec![CardEvent::Missed],
+            (card, Some(_)) => vec![CardEvent::Missed(card)],
         }
     }
 }

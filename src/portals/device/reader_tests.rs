@@ -93,7 +93,7 @@ fn what_is_there_when_a_reader_is_read_again_is_reported_and_was_not_presented()
 }
 
 #[test]
-fn a_latched_card_comes_once_and_again_after_it_was_accepted() {
+fn a_latched_card_comes_once_and_again_after_its_latch_was_clear() {
     let mut bench = Bench::new(ReaderKind::Latch { repeats: false });
     assert_eq!(bench.shows(0, None), []);
     assert_eq!(bench.shows(150, Some(A)), [Came(card(A))]);
@@ -102,19 +102,118 @@ fn a_latched_card_comes_once_and_again_after_it_was_accepted() {
     bench.accepted(310);
     assert_eq!(bench.reader.accept(), None);
     assert_eq!(bench.shows(305, Some(A)), [], "read before it was accepted");
-    assert_eq!(bench.shows(450, Some(A)), [Came(card(A))]);
+    assert_eq!(bench.shows(450, None), []);
+    assert_eq!(bench.shows(450 + LATCH_AGAIN_MS, Some(A)), [Came(card(A))]);
     bench.reader.not_passed_on();
-    assert_eq!((bench.reader.accept(), bench.shows(600, Some(A))), (None, vec![Came(card(A))]));
+    assert_eq!((bench.reader.accept(), bench.shows(1100, Some(A))), (None, vec![Came(card(A))]));
+}
+
+#[test]
+fn a_latch_that_is_slow_to_clear_gives_its_card_once_and_is_released_again_now_and_then() {
+    for (at_ms, first) in [(0, vec![Missed(Some(card(A)))]), (150, vec![Came(card(A))])] {
+        let mut bench = Bench::new(ReaderKind::Latch { repeats: false });
+        if at_ms > 0 {
+            bench.shows(0, None);
+        }
+        assert_eq!(bench.shows(at_ms, Some(A)), first);
+        bench.accepted(at_ms + 10);
+        let mut released = Vec::new();
+        for after_ms in (150..2500).step_by(150) {
+            assert_eq!(bench.shows(at_ms + after_ms, Some(A)), [], "{after_ms} ms later");
+            if bench.reader.accept().is_some() {
+                released.push(after_ms);
+                bench.accepted(at_ms + after_ms + 10);
+            }
+        }
+        assert_eq!(released, [600, 1200, 1800, 2400]);
+        assert_eq!(bench.reader.stuck(), None);
+        assert_eq!(bench.shows(3000, Some(B)), [Came(card(B))], "another card is another presentation");
+        assert_eq!(bench.reader.accept(), Some(Accept::Latch));
+        assert_eq!(bench.shows(3150, None), []);
+        assert_eq!(bench.shows(4000, Some(B)), [Came(card(B))]);
+    }
+}
+
+#[test]
+fn a_card_left_at_a_latch_is_one_presentation_and_a_card_presented_twice_is_two() {
+    let mut bench = Bench::new(ReaderKind::Latch { repeats: false });
+    bench.shows(0, None);
+    let mut came = Vec::new();
+    for at_ms in (100..12_000).step_by(100) {
+        // The latch is released at once and set again 300 ms later.
+        let shown = (at_ms % 300 == 100).then_some(A);
+        came.extend(bench.shows(at_ms, shown));
+        if bench.reader.accept().is_some() {
+            bench.accepted(at_ms + 10);
+        }
+    }
+    assert_eq!(came, [Came(card(A))]);
+    assert_eq!(bench.reader.stuck(), None);
+    for at_ms in [13_000, 14_000] {
+        assert_eq!(bench.shows(at_ms, Some(A)), [Came(card(A))]);
+        assert_eq!(bench.shows(at_ms + 150, None), []);
+    }
+}
+
+#[test]
+fn a_latch_that_does_not_clear_or_cannot_be_released_is_stuck_until_it_is_clear() {
+    for refused in [false, true] {
+        let mut bench = Bench::new(ReaderKind::Latch { repeats: false });
+        bench.shows(0, None);
+        bench.shows(150, Some(A));
+        for at_ms in (200..=200 + LATCH_STUCK_MS).step_by(500) {
+            assert_eq!(bench.reader.stuck(), None, "{at_ms} ms");
+            if refused {
+                let at = bench.at(at_ms);
+                bench.reader.not_accepted(at, "the device refuses".to_owned());
+            } else {
+                bench.accepted(at_ms);
+            }
+            assert_eq!(bench.shows(at_ms + 10, Some(A)), []);
+        }
+        let why = bench.reader.stuck().unwrap();
+        assert!(why.contains(if refused { "the device refuses" } else { "still set 3000 ms" }), "{why}");
+        assert_eq!(bench.shows(4000, Some(B)), [Came(card(B))]);
+        assert!(bench.reader.stuck().is_some(), "it was not clear between");
+        bench.shows(4150, None);
+        assert_eq!(bench.reader.stuck(), None);
+    }
+}
+
+#[test]
+fn a_latch_that_is_set_again_in_each_reading_is_stuck_only_if_its_release_fails() {
+    let mut bench = Bench::new(ReaderKind::Latch { repeats: true });
+    bench.shows(0, Some(A));
+    for at_ms in (100..10_000).step_by(100) {
+        bench.accepted(at_ms - 50);
+        assert_eq!(bench.shows(at_ms, Some(A)), []);
+        assert_eq!(bench.reader.stuck(), None);
+    }
+    for at_ms in (10_000..=10_000 + LATCH_STUCK_MS).step_by(100) {
+        assert_eq!(bench.reader.stuck(), None);
+        let at = bench.at(at_ms);
+        bench.reader.not_accepted(at, "the device refuses".to_owned());
+        bench.shows(at_ms, Some(A));
+    }
+    assert!(bench.reader.stuck().is_some());
+    bench.accepted(14_000);
+    bench.shows(14_100, Some(A));
+    assert_eq!(bench.reader.stuck(), None);
 }
 
 #[test]
 fn a_card_latched_while_the_reader_was_not_read_opens_nothing_and_is_accepted() {
     let mut bench = Bench::new(ReaderKind::Latch { repeats: false });
-    assert_eq!(bench.shows(0, Some(A)), [Missed]);
+    assert_eq!(bench.shows(0, Some(A)), [Missed(Some(card(A)))]);
     assert_eq!(bench.reader.accept(), Some(Accept::Latch));
     bench.accepted(10);
     assert_eq!(bench.shows(150, None), []);
-    assert_eq!(bench.shows(150 + STALE_MS + 1, Some(A)), [Missed]);
+    assert_eq!(bench.shows(150 + STALE_MS + 1, Some(A)), [Missed(Some(card(A)))]);
+    bench.accepted(2000);
+    // The latch was released, so this may be another presentation, and it is not known when.
+    assert_eq!(bench.shows(150 + 3 * STALE_MS, Some(A)), [Missed(Some(card(A)))]);
+    bench.reader.lost();
+    assert_eq!(bench.shows(6000, Some(A)), [Missed(Some(card(A)))]);
 }
 
 #[test]
@@ -144,10 +243,10 @@ fn a_latch_that_is_set_again_shows_how_long_the_card_is_there() {
 fn a_count_that_goes_back_is_of_a_device_that_has_started_again() {
     let mut bench = Bench::new(ReaderKind::Counter { accepts: true });
     assert_eq!(bench.counts(0, 5), []);
-    assert_eq!(bench.counts(100, 0), [Missed]);
+    assert_eq!(bench.counts(100, 0), [Missed(Some(card(A)))]);
     assert_eq!(bench.counts(200, 1), [Came(card(A))]);
     assert_eq!(bench.counts(300, 40), [Came(card(A))]);
-    assert_eq!(bench.counts(400, 3), [Missed]);
+    assert_eq!(bench.counts(400, 3), [Missed(Some(card(A)))]);
 }
 
 #[test]
@@ -162,5 +261,5 @@ fn a_count_is_primed_by_the_first_reading_and_may_wrap() {
     assert_eq!(bench.counts(450, 0), [Came(card(A))]);
     assert_eq!(bench.counts(600, 0), []);
     bench.reader.lost();
-    assert_eq!(bench.counts(750, 9), [Missed]);
+    assert_eq!(bench.counts(750, 9), [Missed(Some(card(A)))]);
 }

@@ -1,5 +1,7 @@
 //! A portal on wiring in memory: its reaction to orders, to its device and to the readings of its readers. Time is paused.
 
+mod latches;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -120,7 +120,11 @@ impl ModbusReader {
         let (device, events) = (self.device.clone(), events.clone());
         tokio::spawn(async move {
             let answer = device.bus.call(device.unit, request, Priority::Card, None).await;
-            let accepted = Event::Accepted { slot, at: answer.ok().map(|answer| answer.at) };
+            let (at, failed) = match answer {
+                Ok(answer) => (answer.at, None),
+                Err(error) => (Instant::now(), Some(error.to_string())),
+            };
+            let accepted = Event::Accepted { slot, at, failed };
             // A portal that has ended receives nothing any more.
             drop(events.send(accepted).await);
         });

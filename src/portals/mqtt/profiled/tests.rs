@@ -409,8 +409,8 @@ async fn a_device_of_several_profiles_starts_as_long_as_the_slowest_of_them() {
 #[test]
 fn a_card_shown_by_nothing_is_none() {
     let mut reader = Reader::new(reader_traits(&mqtt::shipped("tasmota-rc522").unwrap().reader.unwrap()));
-    let card = || Shows::Card(Some(Presented::Card("1EA68671".parse().unwrap())));
+    let card = || Some(Presented::Card("1EA68671".parse().unwrap()));
     let now = Instant::now();
-    assert_eq!(reader.read(card(), now), [CardEvent::Missed], "the first, before anything is known");
+    assert_eq!(reader.read(Shows::Card(card()), now), [CardEvent::Missed(card())], "the first, before anything is known");
     assert_eq!(reader.read(Shows::Card(None), now), []);
 }

@@ -22,7 +22,7 @@ use super::serial::takes;
 use crate::config::BusConfig;
 use crate::portals::device::reader::Accept;
 use crate::portals::device::{Event, NotSet, Place, Released, Set, SourceState};
-use crate::profile::{Block, Output, Reader, Trigger};
+use crate::profile::{Block, Confirm, Output, Reader, Trigger};
 use crate::wire::modbus::{Exception, Reply, Request};
 
 /// Requests waiting for one line. Each poll and each relay has at most one, so a full queue is a fault.
@@ -66,6 +66,11 @@ impl ModbusOutput {
         };
         match device.bus.call(device.unit, request, priority, deadline).await {
             Ok(answer) => Ok(answer.at),
+            // It is taken; its state shows whether it is done.
+            Err(BusError::Refused(exception)) if exception.is_acceptance() => match output.confirm {
+                Confirm::State => Ok(Instant::now()),
+                Confirm::Echo { .. } => Err(NotSet::Unknown(exception.to_string())),
+            },
             Err(BusError::Refused(exception)) if exception.is_busy() => Err(NotSet::Busy(exception.to_string())),
             Err(BusError::Stopped) => Err(NotSet::Ended),
             Err(error @ (BusError::Timeout(_) | BusError::Broken(_))) => Err(NotSet::Unknown(error.to_string())),
@@ -122,6 +127,7 @@ impl ModbusReader {
             let answer = device.bus.call(device.unit, request, Priority::Card, None).await;
             let (at, failed) = match answer {
                 Ok(answer) => (answer.at, None),
+                Err(BusError::Refused(exception)) if exception.is_acceptance() => (Instant::now(), None),
                 Err(error) => (Instant::now(), Some(error.to_string())),
             };
             let accepted = Event::Accepted { slot, at, failed };

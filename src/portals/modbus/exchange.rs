@@ -128,7 +128,8 @@ impl Task {
         } else {
             log_request!(debug, self.connection.id(), job, error, "the device answers with the same exception again");
         }
-        let change = if exception.is_busy() && job.priority < Priority::Card {
+        let is_of_the_moment = exception.is_busy() || exception.is_acceptance();
+        let change = if is_of_the_moment && job.priority < Priority::Card {
             self.health.busy(job.unit, took).then_some(true)
         } else {
             let cause = format!("unit {} on `{}` answers every request with {error}", job.unit, self.connection.id());

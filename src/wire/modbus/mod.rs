@@ -92,6 +92,8 @@ impl Exception {
     pub const ILLEGAL_VALUE: Self = Self(3);
     /// The device failed.
     pub const DEVICE_FAILURE: Self = Self(4);
+    /// The device has taken the request and works on it.
+    pub const ACKNOWLEDGED: Self = Self(5);
     /// A gateway has no way to the unit.
     pub const NO_PATH: Self = Self(10);
     /// A gateway finds that the unit does not answer.
@@ -103,10 +105,16 @@ impl Exception {
         matches!(self, Self::NO_PATH | Self::NO_SUCH_UNIT)
     }
 
-    /// Whether the device is busy (5 and 6): the same request may succeed a moment later.
+    /// Whether the device has taken the request and needs a while to carry it out (5): its state shows when it is done.
+    #[must_use]
+    pub fn is_acceptance(self) -> bool {
+        self == Self::ACKNOWLEDGED
+    }
+
+    /// Whether the device is busy (6): the same request may succeed a moment later.
     #[must_use]
     pub fn is_busy(self) -> bool {
-        matches!(self.0, 5 | 6)
+        self.0 == 6
     }
 
     /// Whether the request names what the device does not have; other exceptions are of the moment, or of the device itself.

@@ -10,12 +10,13 @@ pub const FAULT_MS_MAX: u64 = 60_000;
 /// How late a late answer is if no time is given, in milliseconds: later than the usual time-outs of lines.
 pub const LATE_MS: u64 = 1_000;
 /// The words of every fault and what the device does, for people.
-pub const FAULTS: [(&str, &str); 12] = [
+pub const FAULTS: [(&str, &str); 13] = [
     ("none", "as it should be"),
     ("silent", "does not answer"),
     ("slow MS", "answers after this time, and the line waits"),
     ("late [MS]", "answers after this time (1000), while the line goes on: among the answers of others"),
     ("exception CODE", "refuses every request with this code"),
+    ("acknowledges", "carries orders out and answers them with exception 5"),
     ("wrong-unit", "answers as another unit"),
     ("garbage", "answers with bytes that are not Modbus"),
     ("cut", "sends half of its answer"),
@@ -44,6 +45,8 @@ pub enum Fault {
     Late(Duration),
     /// Refuses every request with this exception code.
     Refuses(u8),
+    /// Carries orders out and answers them with exception 5: taken, and not done yet.
+    Acknowledges,
     /// Answers as another unit.
     WrongUnit,
     /// Answers with bytes that are not Modbus.
@@ -78,6 +81,7 @@ impl Fault {
                 let wanted = "`exception` needs a code from 1 to 255, e.g. 2 for an address that does not exist";
                 Self::Refuses(code.ok_or_else(|| Refused(wanted.to_owned()))?)
             }
+            ["acknowledges"] => Self::Acknowledges,
             ["wrong-unit"] => Self::WrongUnit,
             ["garbage"] => Self::Garbage,
             ["cut"] => Self::HalfFrame,

@@ -211,6 +211,9 @@ impl Line {
             let now = Instant::now();
             let reply =
                 self.command(unit, |u| u.device.answer(&request, now)).unwrap_or(Err(Exception::DEVICE_FAILURE))?;
+            if fault == Fault::Acknowledges && request.is_write() {
+                return Err(Exception::ACKNOWLEDGED);
+            }
             Ok(request.answer(&reply))
         });
         let mut answer = answered.unwrap_or_else(|exception| refusal(function, exception));

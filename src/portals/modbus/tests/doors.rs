@@ -23,6 +23,27 @@ async fn a_door_is_released_by_one_pulse_that_the_device_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_latch_that_is_not_released_opens_its_door_once_and_takes_the_portal_offline() {
+    let rig = Rig::new(vec![door()], &[OTHER]).await;
+    // It confirms every write and does none.
+    rig.line.fault(9, Fault::StuckRelay);
+    rig.line.present(9, 0, uid(OTHER));
+    rig.relay(21, 7, true).await;
+    rig.relay(21, 7, false).await;
+    let offline = |r: &PortalReport| r.online == Some(false) && r.output_online == Some(true);
+    rig.reports(|r| offline(r) && r.cause.as_ref().is_some_and(|why| why.starts_with("unit 9 on `riser`: the reader does not let go"))).await;
+    rig.relay_stays(21, 7, false).await;
+    assert_eq!(rig.requests(), 1);
+    let written = rig.received(&Request::WriteRegister { address: 1000, value: 0 }).len();
+    assert!((4..40).contains(&written), "the release was written {written} times");
+    let online = rig.count(report(|r| r.online == Some(true)));
+    rig.line.fault(9, Fault::None);
+    rig.receives(online + 1, report(|r| r.online == Some(true))).await;
+    rig.line.present(9, 0, uid(OTHER));
+    rig.relay(21, 7, true).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_door_controllers_card_contact_and_exit_button_are_received() {
     let rig = Rig::new(vec![whole(PortalKind::Door, "generic-door-controller", 0)], &[CARD]).await;
     rig.reports(|r| r.contact_open == Some(false)).await;

@@ -46,6 +46,21 @@ async fn a_release_that_is_not_confirmed_is_reported_and_sent_no_more_often_than
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_that_the_device_acknowledges_is_read_back_and_not_sent_again() {
+    for (id, sent) in [(RELAYS, PULSE_3_S), (BY_GATEWAY, ON)] {
+        let rig = door_of(id, |_| {}).await;
+        rig.line.fault(7, Fault::Acknowledges);
+        rig.release("door", 3000);
+        rig.relay(7, 0, true).await;
+        rig.relay(7, 0, false).await;
+        sleep(ms(5000)).await;
+        assert_eq!(rig.received(&sent).len(), 1, "{id}");
+        assert_eq!(rig.count(failed("")) + rig.count(alarm(AlarmKind::UnconfirmedRevocation, "")), 0, "{id}");
+        assert_eq!(rig.count(report(|r| r.online == Some(false))), 0, "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pulse_that_never_arrived_is_sent_again() {
     let rig = door_of(RELAYS, |_| {}).await;
     rig.line.fault(7, Fault::Silent);

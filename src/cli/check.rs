@@ -11,6 +11,7 @@ use crate::config::{
     self, AuditAckBy, BusConfig, BusLine, LinkSpec, ModbusPart, Part, Parts, PortalConfig, PortalDevice, Site,
     TOKEN_HINT, TOKEN_SHORT, UNIT_SELF, cert,
 };
+use crate::portals::modbus::load;
 use crate::profile::{InputKind, OnLinkLoss};
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::Scope;
@@ -42,6 +43,7 @@ pub(super) fn summary(config: &Site) -> String {
     let (certificates, mut hints) = certificates(config);
     hints.extend(while_cut_off(config));
     hints.extend(open_topics(config));
+    hints.extend(load::warnings(&config.buses, &config.portals));
     let others = [short_token(config), fire(config), directions(config), closed(config), no_way_out(config)];
     hints.extend(others.into_iter().flatten());
     let mut notes = missing(config);

@@ -28,6 +28,7 @@ mod output;
 mod portal;
 pub mod reader;
 pub mod reports;
+mod rounds;
 mod sensors;
 
 #[cfg(test)]

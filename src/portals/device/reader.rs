@@ -7,9 +7,12 @@ use tokio::time::Instant;
 use crate::access::input::Presented;
 use crate::access::portal::Direction;
 
-/// Longest time between two readings of a latch or counter, in milliseconds. After a longer one the card that it shows may have been
-/// presented long ago, and opens nothing.
-pub const STALE_MS: u64 = 1500;
+use super::rounds::Rounds;
+
+/// Longest time between two readings of a latch or counter, in milliseconds, or a few usual rounds of its line if they take longer. After a
+/// longer one the card that it shows may have been presented long ago, and opens nothing. On a serial line a unit rests for a second after
+/// each lost answer, and two in a row are no silence.
+pub const STALE_MS: u64 = 3000;
 /// The same for a reader that shows the card as long as it is there: the card is there now, and when it came is not known.
 pub const LEVEL_STALE_MS: u64 = 5000;
 /// A latch that is clear for less than this and then holds the same card again shows a card that was left lying, in milliseconds. Who
@@ -112,7 +115,7 @@ struct Tries {
 #[derive(Debug)]
 pub struct Reader {
     traits: ReaderTraits,
-    last_read: Option<Instant>,
+    rounds: Rounds,
     place: Place,
     /// A card was shown and is to be accepted.
     accept_due: bool,
@@ -132,7 +135,7 @@ impl Reader {
     pub fn new(traits: ReaderTraits) -> Self {
         Self {
             traits,
-            last_read: None,
+            rounds: Rounds::default(),
             place: Place::Empty,
             accept_due: false,
             accepted_at: None,
@@ -192,7 +195,7 @@ impl Reader {
 
     /// Its device fell silent: the next reading may be old, and counts as the first one.
     pub fn lost(&mut self) {
-        self.last_read = None;
+        self.rounds.lost();
         self.place = Place::Empty;
         (self.tries, self.stuck) = (Tries::default(), None);
     }
@@ -212,7 +215,7 @@ impl Reader {
 
     /// Whether it was read since its device was last lost.
     pub(crate) fn is_read(&self) -> bool {
-        self.last_read.is_some()
+        self.rounds.is_read()
     }
 
     /// Whether it is known since then what is in it.
@@ -225,15 +228,13 @@ impl Reader {
         if self.accepted_at.is_some_and(|accepted| at <= accepted) {
             return Vec::new();
         }
-        let limit = Duration::from_millis(match self.traits.kind {
+        let is_within = |since: Instant, ms: u64| at.saturating_duration_since(since) < Duration::from_millis(ms);
+        self.tries.just_tried = self.tries.last.is_some_and(|tried| is_within(tried, ACCEPT_AGAIN_MS));
+        let first = !self.is_read();
+        let fresh = self.rounds.read(at, match self.traits.kind {
             ReaderKind::Level => LEVEL_STALE_MS,
             ReaderKind::Latch { .. } | ReaderKind::Counter { .. } | ReaderKind::Message => STALE_MS,
         });
-        let is_within = |since: Instant, ms: u64| at.saturating_duration_since(since) < Duration::from_millis(ms);
-        self.tries.just_tried = self.tries.last.is_some_and(|tried| is_within(tried, ACCEPT_AGAIN_MS));
-        let first = self.last_read.is_none();
-        let fresh = self.last_read.is_some_and(|last| at.saturating_duration_since(last) <= limit);
-        self.last_read = Some(at);
         match (shows, self.traits.kind) {
             (Shows::Count(number, card), kind) => self.counted(number, card, fresh, kind),
             (Shows::Card(None), ReaderKind::Message) => Vec::new(),

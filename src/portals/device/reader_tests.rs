@@ -208,12 +208,37 @@ fn a_card_latched_while_the_reader_was_not_read_opens_nothing_and_is_accepted() 
     assert_eq!(bench.reader.accept(), Some(Accept::Latch));
     bench.accepted(10);
     assert_eq!(bench.shows(150, None), []);
-    assert_eq!(bench.shows(150 + STALE_MS + 1, Some(A)), [Missed(Some(card(A)))]);
-    bench.accepted(2000);
+    let later = 150 + STALE_MS + 1;
+    assert_eq!(bench.shows(later, Some(A)), [Missed(Some(card(A)))]);
+    bench.accepted(later + 10);
     // The latch was released, so this may be another presentation, and it is not known when.
-    assert_eq!(bench.shows(150 + 3 * STALE_MS, Some(A)), [Missed(Some(card(A)))]);
+    assert_eq!(bench.shows(later + 2 * STALE_MS, Some(A)), [Missed(Some(card(A)))]);
     bench.reader.lost();
-    assert_eq!(bench.shows(6000, Some(A)), [Missed(Some(card(A)))]);
+    assert_eq!(bench.shows(later + 2 * STALE_MS + 100, Some(A)), [Missed(Some(card(A)))]);
+}
+
+#[test]
+fn on_a_loaded_line_a_card_opens_although_two_answers_were_lost_before_it() {
+    for kind in [ReaderKind::Latch { repeats: false }, ReaderKind::Counter { accepts: false }] {
+        let mut bench = Bench::new(kind);
+        for round in 0..5 {
+            assert_eq!(
+                if kind == (ReaderKind::Latch { repeats: false }) {
+                    bench.shows(round * 1640, None)
+                } else {
+                    bench.counts(round * 1640, 1)
+                },
+                []
+            );
+        }
+        let at_ms = 7 * 1640;
+        let came = if kind == (ReaderKind::Latch { repeats: false }) {
+            bench.shows(at_ms, Some(A))
+        } else {
+            bench.counts(at_ms, 2)
+        };
+        assert_eq!(came, [Came(card(A))]);
+    }
 }
 
 #[test]

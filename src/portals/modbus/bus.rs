@@ -185,6 +185,8 @@ pub(super) struct Job {
     pub(super) unit: u8,
     pub(super) request: Request,
     pub(super) priority: Priority,
+    /// Where it waits for the line.
+    lane: Priority,
     pub(super) deadline: Option<Instant>,
     pub(super) answer: oneshot::Sender<Result<Answer, BusError>>,
 }
@@ -222,9 +224,11 @@ impl Bus {
         deadline: Option<Instant>,
     ) -> Result<Answer, BusError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.try_send(Job { unit, request, priority, deadline, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => BusError::Full,
-            mpsc::error::TrySendError::Closed(_) => BusError::Stopped,
+        self.jobs.try_send(Job { unit, request, priority, lane: priority, deadline, answer }).map_err(|error| {
+            match error {
+                mpsc::error::TrySendError::Full(_) => BusError::Full,
+                mpsc::error::TrySendError::Closed(_) => BusError::Stopped,
+            }
         })?;
         answered.await.unwrap_or(Err(BusError::Stopped))
     }
@@ -311,7 +315,12 @@ impl Task {
                 self.enqueue(job);
             }
             if let Some(job) = self.queue.pop() {
-                self.serve(job).await;
+                if self.health.lane(job.unit, job.priority) > job.lane {
+                    // Its unit did not answer another request meanwhile.
+                    self.enqueue(job);
+                } else {
+                    self.serve(job).await;
+                }
                 continue;
             }
             match self.waiting.recv().await {
@@ -321,12 +330,14 @@ impl Task {
         }
     }
 
-    fn enqueue(&mut self, job: Job) {
-        self.queue.push(self.health.lane(job.unit, job.priority), job);
+    fn enqueue(&mut self, mut job: Job) {
+        job.lane = self.health.lane(job.unit, job.priority);
+        self.queue.push(job.lane, job);
     }
 
-    pub(super) fn put_back(&mut self, job: Job) {
-        self.queue.put_back(self.health.lane(job.unit, job.priority), job);
+    pub(super) fn put_back(&mut self, mut job: Job) {
+        job.lane = self.health.lane(job.unit, job.priority);
+        self.queue.put_back(job.lane, job);
     }
 
     async fn serve(&mut self, job: Job) {
@@ -365,6 +376,9 @@ impl Task {
         // The line may have been slow to fall silent, and nothing may open late.
         if job.is_late(Instant::now()) {
             return self.expired(job);
+        }
+        if self.health.lane(job.unit, job.priority) == Priority::Probe {
+            self.queue.probes();
         }
         self.health.asked(job.unit, job.priority);
         let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);

@@ -112,10 +112,11 @@ impl Health {
         self.units.iter().map(|(id, unit)| (*id, unit.state.subscribe())).collect()
     }
 
-    /// Where a request for `unit` waits for the line: what is polled of one that is offline by itself comes last.
+    /// Where a request for `unit` waits for the line: what is polled of one that is offline by itself, or did not answer the last time, comes
+    /// after the polls of those that answer.
     pub(super) fn lane(&self, unit: u8, priority: Priority) -> Priority {
-        let is_offline = || self.units.get(&unit).is_some_and(|unit| unit.offline_cause().is_some());
-        if priority >= Priority::Card && is_offline() { Priority::Probe } else { priority }
+        let fails = |unit: &Unit| unit.failures > 0 && !unit.fell || unit.offline_cause().is_some();
+        if priority >= Priority::Card && self.units.get(&unit).is_some_and(fails) { Priority::Probe } else { priority }
     }
 
     /// `unit` is not polled before `until`, even if another wait ends earlier. A unit that is offline waits longer after each poll anyway,

@@ -10,6 +10,7 @@
 //! | `received` | the bytes received: noise, echo, the answer |
 //! | `exchange`, [`health`], [`late`], `connection` | what follows from an answer or its absence: units go offline, late replies, the line is opened again |
 //! | `poll` | registers decoded to readings |
+//! | [`load`] | lines that have too little time for their readers |
 //! | [`server`] | the reverse: controllers ask the gateway |
 
 pub mod bus;
@@ -18,6 +19,7 @@ mod exchange;
 pub mod health;
 pub mod late;
 pub mod line;
+pub mod load;
 mod log;
 pub(super) mod poll;
 pub mod queue;
@@ -76,18 +78,8 @@ pub(super) fn open_lines(
     lines
 }
 
-/// Starts the polls, and warns of serial lines that they fill.
-pub(super) fn start_polls(polls: Polls, buses: &[BusConfig], stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
-    let speeds = buses.iter().filter_map(|bus| Some((&bus.id, bus.line.baud()?)));
-    for (bus, baud) in speeds {
-        let percent = serial::percent(polls.of_bus(bus), baud);
-        if percent > serial::LOAD_PERCENT_MAX {
-            tracing::warn!(
-                bus,
-                "its polls take {percent} % of the line at {baud} Bd: raise the speed, or divide its units between two lines"
-            );
-        }
-    }
+/// Starts the polls.
+pub(super) fn start_polls(polls: Polls, stop: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
     let mut first = Instant::now();
     for polling in polls.into_pollings() {
         tasks.spawn(polling.run(first, stop.clone()));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use crate::access::id::PortalId;
 use crate::access::input::Presented;
 use crate::portals::device::reader::{ReaderKind, ReaderTraits, Shows};
 use crate::portals::device::{Event, Reading};
@@ -19,6 +20,7 @@ use super::queue::Priority;
 /// One portal of a poll: where its events go, which of its sources the device is, and the decoder of the registers.
 #[derive(Clone)]
 pub(in crate::portals) struct Listener {
+    pub(in crate::portals) portal: PortalId,
     pub(in crate::portals) events: mpsc::Sender<Event>,
     pub(in crate::portals) source: usize,
     pub(in crate::portals) decoder: Arc<Decoder>,
@@ -51,11 +53,6 @@ impl Polls {
         }
     }
 
-    /// What is read on one line, and how often.
-    pub(in crate::portals) fn of_bus<'p>(&'p self, bus: &'p str) -> impl Iterator<Item = (&'p [Request], Duration)> {
-        self.0.values().filter(move |p| p.device.bus.id() == bus).map(|p| (p.reads.as_slice(), p.every))
-    }
-
     /// Each poll.
     pub(in crate::portals) fn into_pollings(self) -> impl Iterator<Item = Polling> {
         self.0.into_values()
@@ -77,6 +74,7 @@ impl Polling {
         let mut ticks = interval_at(first, self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut refused = false;
+        let mut pace = Pace::default();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -85,7 +83,10 @@ impl Polling {
             match self.once().await {
                 Ok((block, at)) => {
                     refused = false;
-                    for Listener { events, source, decoder } in &self.listeners {
+                    if let Some(round) = pace.read(at, self.every).filter(|_| self.priority == Priority::Card) {
+                        self.is_slow(round);
+                    }
+                    for Listener { events, source, decoder, .. } in &self.listeners {
                         let read = Event::Read { source: *source, readings: decoder.decode(&block), at };
                         // A portal that has ended receives nothing any more.
                         drop(events.send(read).await);
@@ -109,6 +110,19 @@ impl Polling {
         }
     }
 
+    /// Warns that cards wait for the line.
+    fn is_slow(&self, round: Duration) {
+        let portals: Vec<_> = self.listeners.iter().map(|listener| listener.portal.as_str()).collect();
+        tracing::warn!(
+            bus = self.device.bus.id(),
+            unit = self.device.unit,
+            portals = portals.join(","),
+            "its readers are read only every {} ms instead of every {} ms, and a card waits for that: raise the speed of the line, or divide its units between two lines",
+            round.as_millis(),
+            self.every.as_millis()
+        );
+    }
+
     /// Reads once. An error has the request that failed and the cause.
     async fn once(&self) -> Result<(Block, Instant), (&Request, BusError)> {
         let mut block = Block::default();
@@ -120,6 +134,32 @@ impl Polling {
             first.get_or_insert(answer.at);
         }
         Ok((block, first.unwrap_or_else(Instant::now)))
+    }
+}
+
+/// Time between two readings of a reader from which on people notice that they wait, in milliseconds.
+const SLOW_MS: u64 = 1000;
+/// So many readings in a row have to be slow before it is reported: a lost answer slows one.
+const SLOW_ROUNDS: u32 = 8;
+
+/// How far the readings of a poll are apart.
+#[derive(Default)]
+struct Pace {
+    last: Option<Instant>,
+    slow: u32,
+}
+
+impl Pace {
+    /// It was read at `at`, and is to be read at each `every`. Gives the time since the reading before, once, when they have been far apart
+    /// for a while.
+    fn read(&mut self, at: Instant, every: Duration) -> Option<Duration> {
+        let round = at.saturating_duration_since(self.last.replace(at)?);
+        let is_slow = round > Duration::from_millis(SLOW_MS).max(every * 2);
+        if self.slow < SLOW_ROUNDS {
+            self.slow = if is_slow { self.slow + 1 } else { 0 };
+            return (self.slow == SLOW_ROUNDS).then_some(round);
+        }
+        None
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Priority {
     Status,
     /// Meters.
     Meter,
-    /// Polls of a unit that is offline. Callers do not use it: their polls are moved here.
+    /// Polls of a unit that is offline, or did not answer the last time. Callers do not use it: their polls are moved here.
     Probe,
 }
 
@@ -38,11 +38,13 @@ pub(super) struct Queue<T> {
     /// Each item with the number of the last one served before it came.
     lanes: [VecDeque<(u64, T)>; Priority::ALL.len()],
     served: u64,
+    /// The number of the last one that asked a unit which may not answer.
+    probed: u64,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        Self { lanes: std::array::from_fn(|_| VecDeque::new()), served: 0 }
+        Self { lanes: std::array::from_fn(|_| VecDeque::new()), served: 0, probed: 0 }
     }
 
     pub(super) fn push(&mut self, priority: Priority, item: T) {
@@ -58,13 +60,23 @@ impl<T> Queue<T> {
         }
     }
 
+    /// What was taken last asks a unit that may not answer. The next such poll is passed over as often as if it came now: several dead
+    /// units never wait for their time-outs one after another while others could be asked.
+    pub(super) fn probes(&mut self) {
+        self.probed = self.served;
+    }
+
     pub(super) fn pop(&mut self) -> Option<T> {
         let polls = Priority::Card as usize;
-        let waits = |lane: &VecDeque<(u64, T)>| lane.front().map(|(came, _)| *came);
+        let probes = Priority::Probe as usize;
         let mut at = self.lanes.iter().position(|lane| !lane.is_empty())?;
         if at >= polls {
             // Of the polls that were passed over too often, the one that waits longest.
-            let overdue = self.lanes.iter().enumerate().skip(polls).filter_map(|(at, lane)| Some((waits(lane)?, at)));
+            let waits = |(at, lane): (usize, &VecDeque<(u64, T)>)| {
+                let (came, _) = lane.front()?;
+                Some((if at == probes { self.probed.max(*came) } else { *came }, at))
+            };
+            let overdue = self.lanes.iter().enumerate().skip(polls).filter_map(waits);
             let oldest = overdue.filter(|(came, _)| self.served.saturating_sub(*came) > PASSED_OVER_MAX).min();
             at = oldest.map_or(at, |(_, at)| at);
         }
@@ -108,6 +120,31 @@ mod tests {
             assert_eq!(before, PASSED_OVER_MAX + 1);
             queue.push(Priority::Cut, "cut");
             assert_eq!(queue.pop(), Some("cut"));
+        }
+    }
+
+    #[test]
+    fn of_many_dead_units_one_is_asked_after_each_round_of_the_others() {
+        for readers in [5, 30] {
+            let mut queue = Queue::new();
+            (0..10).for_each(|_| queue.push(Priority::Probe, None));
+            (0..readers).for_each(|reader| queue.push(Priority::Card, Some(reader)));
+            let mut dead = Vec::new();
+            for at in 0..200 {
+                match queue.pop().unwrap() {
+                    None => {
+                        queue.probes();
+                        dead.push(at);
+                    }
+                    // Its next poll is due at once.
+                    Some(reader) => queue.push(Priority::Card, Some(reader)),
+                }
+            }
+            let apart: Vec<_> = dead.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert!(
+                apart.len() > 2 && apart.iter().all(|apart| (13..=readers.max(13) + 1).contains(apart)),
+                "{apart:?}"
+            );
         }
     }
 }

@@ -213,7 +213,8 @@ pub(super) fn assemble(
             Found::Modbus(device, decoder) => {
                 units.extend(device.bus.unit(device.unit).map(|unit| (source, unit)));
                 all.push(Source { polled: needed.iter().any(|needed| needed.source == source) });
-                let listener = Listener { events: events.clone(), source, decoder: Arc::from(decoder) };
+                let portal = portal.id.clone();
+                let listener = Listener { portal, events: events.clone(), source, decoder: Arc::from(decoder) };
                 for Needed { profile, poll, priority, .. } in needed.iter().filter(|of| of.source == source) {
                     if let Some(poll) = profile.polls.get(*poll) {
                         site.polls.add(&device, profile, poll, *priority, &listener);

@@ -17,7 +17,7 @@ use crate::config::{BusConfig, Part, PortalConfig};
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use crate::mqtt::{LinkError, LinkMetrics, LinkSpec};
 use crate::portals::modbus::poll::Polls;
-use crate::portals::modbus::{Observer, forward_state, open_lines, start_polls};
+use crate::portals::modbus::{Observer, forward_state, load, open_lines, start_polls};
 use crate::portals::mqtt::profiled::Devices;
 
 use assembly::{Assembled, Site, assemble};
@@ -55,6 +55,7 @@ pub fn start(
     inbox: &Inbox,
     observer: &Arc<dyn Observer>,
 ) -> Result<PartPortals, LinkError> {
+    let load = load::warnings(buses, portals);
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(false);
     let portals: Vec<_> =
@@ -90,7 +91,8 @@ pub fn start(
         tasks.spawn(running.run(taken, received, stopped.clone()));
     }
     let Site { polls, devices, .. } = site;
-    start_polls(polls, buses, &stopped, &mut tasks);
+    load.iter().for_each(|warning| tracing::warn!("{warning}"));
+    start_polls(polls, &stopped, &mut tasks);
     if let Some((spec, metrics)) = local.filter(|_| !devices.is_empty()) {
         tasks.spawn(devices.link(spec, inbox.clone(), metrics)?.run(stopped));
     }

@@ -35,7 +35,10 @@ async fn a_latch_that_does_not_let_go_opens_once_and_the_portal_is_offline_until
         };
         let causes: Vec<_> = inputs.iter().filter_map(offline).collect();
         let [cause] = &causes[..] else { panic!("{causes:?}") };
-        assert!(cause.contains("does not let go of its card") && cause.contains(failed.unwrap_or("still set")), "{cause}");
+        assert!(
+            cause.contains("does not let go of its card") && cause.contains(failed.unwrap_or("still set")),
+            "{cause}"
+        );
         rig.read(vec![card(0, None)]).await;
         assert!(rig.report(|r| r.online).await);
     }

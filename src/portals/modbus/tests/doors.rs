@@ -31,7 +31,11 @@ async fn a_latch_that_is_not_released_opens_its_door_once_and_takes_the_portal_o
     rig.relay(21, 7, true).await;
     rig.relay(21, 7, false).await;
     let offline = |r: &PortalReport| r.online == Some(false) && r.output_online == Some(true);
-    rig.reports(|r| offline(r) && r.cause.as_ref().is_some_and(|why| why.starts_with("unit 9 on `riser`: the reader does not let go"))).await;
+    rig.reports(|r| {
+        offline(r)
+            && r.cause.as_ref().is_some_and(|why| why.starts_with("unit 9 on `riser`: the reader does not let go"))
+    })
+    .await;
     rig.relay_stays(21, 7, false).await;
     assert_eq!(rig.requests(), 1);
     let written = rig.received(&Request::WriteRegister { address: 1000, value: 0 }).len();
@@ -39,6 +43,7 @@ async fn a_latch_that_is_not_released_opens_its_door_once_and_takes_the_portal_o
     let online = rig.count(report(|r| r.online == Some(true)));
     rig.line.fault(9, Fault::None);
     rig.receives(online + 1, report(|r| r.online == Some(true))).await;
+    sleep(ms(1000)).await;
     rig.line.present(9, 0, uid(OTHER));
     rig.relay(21, 7, true).await;
 }

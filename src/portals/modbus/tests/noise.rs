@@ -95,6 +95,9 @@ fn answer(places: &Places, input: &Input) -> Option<PortalOrder> {
     match input {
         Input::Request(request) => {
             let place = places.get_mut(&request.portal).unwrap();
+            if request.stale {
+                return None;
+            }
             let Presented::Card(card) = request.presented else { panic!("no card was shown so: {request:?}") };
             assert_eq!(Some(card), place.shown, "`{}` asks for a card that is not there", request.portal);
             if card.as_bytes()[0] % 2 == 1 {

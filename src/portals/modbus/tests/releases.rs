@@ -120,7 +120,7 @@ async fn of_two_releases_at_once_the_second_one_counts_for_both() {
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_relay_is_asked_again_until_the_deadline_and_not_after_it() {
-    for (id, code) in [("lc-tech-relay-8ch", 5), (RELAYS, 6)] {
+    for (id, code) in [("lc-tech-relay-8ch", 6), (RELAYS, 6)] {
         let rig = door_of(id, |_| {}).await;
         let releases =
             || rig.writes(0).into_iter().filter(|r| !matches!(r, Request::WriteCoil { value: 0, .. })).count();

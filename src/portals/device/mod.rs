@@ -40,6 +40,7 @@ use tokio::time::Instant;
 use tracing::field::DisplayValue;
 
 use crate::access::id::PortalId;
+use crate::access::input::Presented;
 use crate::access::names;
 use crate::access::portal::PortalKind;
 use crate::profile::InputKind;
@@ -176,6 +177,13 @@ pub enum Reading {
         slot: u8,
         /// What.
         shows: Shows,
+    },
+    /// A card whose message is too old: it opens nothing.
+    OldCard {
+        /// Which slot.
+        slot: u8,
+        /// Which card.
+        presented: Presented,
     },
     /// A contact of [`Parts::contacts`], by its place there.
     Contact {

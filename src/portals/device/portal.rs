@@ -155,6 +155,7 @@ impl<W: Wiring> Portal<W> {
                         self.card(number, event, at);
                     }
                 }
+                Reading::OldCard { slot, presented } => self.request(slot, presented, true),
                 Reading::Contact { contact, number, counts, active } => {
                     let Some(contact) = self.contacts.get_mut(contact) else { continue };
                     contact.read(number, counts, active, &mut contacts);

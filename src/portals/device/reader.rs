@@ -231,10 +231,8 @@ impl Reader {
         let is_within = |since: Instant, ms: u64| at.saturating_duration_since(since) < Duration::from_millis(ms);
         self.tries.just_tried = self.tries.last.is_some_and(|tried| is_within(tried, ACCEPT_AGAIN_MS));
         let first = !self.is_read();
-        let fresh = self.rounds.read(at, match self.traits.kind {
-            ReaderKind::Level => LEVEL_STALE_MS,
-            ReaderKind::Latch { .. } | ReaderKind::Counter { .. } | ReaderKind::Message => STALE_MS,
-        });
+        let least_ms = if self.traits.kind == ReaderKind::Level { LEVEL_STALE_MS } else { STALE_MS };
+        let fresh = self.rounds.read(at, least_ms);
         match (shows, self.traits.kind) {
             (Shows::Count(number, card), kind) => self.counted(number, card, fresh, kind),
             (Shows::Card(None), ReaderKind::Message) => Vec::new(),
@@ -325,8 +323,8 @@ impl Reader {
         let Tries { first, failing, .. } = &self.tries;
         let repeats = self.traits.kind == ReaderKind::Latch { repeats: true };
         let since = if repeats { failing.as_ref().map(|(since, _)| *since) } else { *first };
-        let is_stuck = since
-            .is_some_and(|since| at.saturating_duration_since(since) >= Duration::from_millis(LATCH_STUCK_MS));
+        let is_stuck =
+            since.is_some_and(|since| at.saturating_duration_since(since) >= Duration::from_millis(LATCH_STUCK_MS));
         if is_stuck {
             let why = match failing {
                 Some((_, why)) => format!("its latch cannot be released: {why}"),
@@ -340,13 +338,16 @@ impl Reader {
         }
     }
 
-    /// A message reports this card. The same one again is another presentation when it was not reported for a while.
+    /// A message reports this card. The same one again is another presentation after a while, counted from its first message: who presents
+    /// a card again and again is not kept waiting by that.
     fn reported(&mut self, card: Presented, at: Instant) -> Vec<CardEvent> {
         let again = Duration::from_millis(u64::from(self.traits.gone_ms));
         let is_same = |last: &Presented, since: Instant| *last == card && at.saturating_duration_since(since) < again;
-        let is_again = matches!(&self.place, Place::Leaving(Some(last), since) if is_same(last, *since));
+        if matches!(&self.place, Place::Leaving(Some(last), since) if is_same(last, *since)) {
+            return Vec::new();
+        }
         self.place = Place::Leaving(Some(card.clone()), at);
-        if is_again { Vec::new() } else { vec![CardEvent::Presented(card)] }
+        vec![CardEvent::Presented(card)]
     }
 
     fn counted(&mut self, number: i64, card: Option<Presented>, fresh: bool, kind: ReaderKind) -> Vec<CardEvent> {

@@ -167,7 +167,7 @@ pub struct Reader {
     pub uid: Uid,
     /// Which way one passes at it.
     pub direction: Option<Direction>,
-    /// The same card within this time after its last message is the same presentation, in milliseconds.
+    /// The same card within this time after its first message is the same presentation, in milliseconds.
     pub again_ms: u32,
     /// The card is reported again within this time as long as it is there, in milliseconds; `None`: once, when it comes.
     pub repeats_ms: Option<u32>,

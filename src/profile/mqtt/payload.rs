@@ -34,6 +34,11 @@ impl Stamp {
         let ahead_s = last.0 - self.0;
         ahead_s > 0.0 && ahead_s < LATE_S_MAX
     }
+
+    /// How much later than `earlier` it is, in seconds.
+    pub(crate) fn seconds_after(self, earlier: Self) -> f64 {
+        self.0 - earlier.0
+    }
 }
 
 impl<'p> Payload<'p> {

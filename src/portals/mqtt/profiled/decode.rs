@@ -17,6 +17,16 @@ use crate::profile::mqtt::{Input, Meter, Output, Payload, Place, Reader, Stamp};
 /// How often a reader that repeats its card is read, in milliseconds: well within the time after which what it shows is old.
 const READ_EVERY_MS: u64 = 1_000;
 
+/// So many messages in a row that are older than the last one, and go on as the time does, show that the clock of the device was set back.
+/// Messages that were delivered late come at once, or have any times.
+const SET_BACK_MESSAGES: u32 = 3;
+/// How far the first and the last of them are apart at least, in milliseconds.
+const SET_BACK_MS: u64 = 4_000;
+/// How far the times of two such messages may differ from the time between them, in seconds: most devices give whole seconds.
+const SET_BACK_S_OFF: f64 = 2.0;
+/// Why a message that came twice counts once.
+const TWICE: &str = "it was delivered twice";
+
 /// A message of a device.
 pub(super) struct Received<'m> {
     pub(super) topic: &'m str,
@@ -42,6 +52,8 @@ struct CardReader {
     reader: Reader,
     last_stamp: Option<Stamp>,
     last_card: Option<(Stamp, Presented)>,
+    /// The first of the messages in a row that are older than the last one, when it came, and how many they are.
+    set_back: Option<(Stamp, Instant, u32)>,
     presence: Presence,
     online_since: Option<Instant>,
 }
@@ -59,8 +71,18 @@ struct Contact {
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
     pub(super) readings: Vec<Reading>,
-    /// A card that opens nothing, because its message is old; why.
-    pub(super) old: Option<&'static str>,
+    /// A card that opens nothing, because its message is old.
+    pub(super) old: Option<Old>,
+    /// The clock of the device was set back, and its time counts from now on.
+    pub(super) set_back: bool,
+}
+
+/// A card that opens nothing, because its message is old.
+#[derive(Debug, PartialEq)]
+pub(super) struct Old {
+    pub(super) why: &'static str,
+    /// The card, if it was presented by this message: not if the message came twice, or the card is repeated while it is there.
+    pub(super) card: Option<Reading>,
 }
 
 /// Decodes the messages of one device for one portal.
@@ -85,8 +107,15 @@ pub(in crate::portals) fn reader_traits(reader: &Reader) -> ReaderTraits {
 impl Decoder {
     pub(in crate::portals) fn add_reader(&mut self, slot: u8, reader: Reader) {
         let presence = Presence::default();
-        self.reader =
-            Some(CardReader { slot, reader, last_stamp: None, last_card: None, presence, online_since: None });
+        self.reader = Some(CardReader {
+            slot,
+            reader,
+            last_stamp: None,
+            last_card: None,
+            set_back: None,
+            presence,
+            online_since: None,
+        });
     }
 
     pub(in crate::portals) fn add_output(&mut self, output: Output, seen: watch::Sender<Seen>) {
@@ -125,7 +154,7 @@ impl Decoder {
         let mut readings = Vec::new();
         if let Some(of) = &mut self.reader {
             (of.presence, of.online_since) = (Presence::default(), Some(now));
-            (of.last_stamp, of.last_card) = (None, None);
+            of.clock_restarts();
             if of.reader.repeats_ms.is_none() {
                 // From now on a card that is reported has come now.
                 readings.push(Reading::Card { slot: of.slot, shows: Shows::Card(None) });
@@ -138,6 +167,11 @@ impl Decoder {
         let contacts = self.contacts.iter().filter_map(|of| Some((of.number, of.last.or_else(|| at_rest(of))?)));
         readings.extend(contacts.map(|(number, active)| contact_is(number, active)));
         readings
+    }
+
+    /// Its device reports that it has connected: it may have started, and its clock with it.
+    pub(super) fn connected(&mut self) {
+        self.reader.iter_mut().for_each(CardReader::clock_restarts);
     }
 
     /// Its device is offline: what it showed is not known any more.
@@ -205,10 +239,14 @@ impl Decoder {
         });
         let removed = is_removal && message.payload.removed(&of.reader).unwrap_or(false);
         let stamp = message.payload.stamp(&of.reader);
-        let late = if message.retained { Some("it was retained") } else { of.late(stamp, card.as_ref()) };
-        if late.is_some() {
-            decoded.old = late.filter(|_| card.is_some());
+        let late = if message.retained { Some("it was retained") } else { of.late(stamp, card.as_ref(), message.at) };
+        decoded.set_back = of.set_back.is_some_and(|(.., messages)| messages >= SET_BACK_MESSAGES) && late.is_none();
+        if let Some(why) = late {
+            decoded.old = card.map(|card| of.old(why, card));
             return;
+        }
+        if decoded.set_back {
+            of.set_back = None;
         }
         match (card, of.reader.repeats_ms) {
             (Some(card), Some(repeats_ms)) => {
@@ -223,6 +261,18 @@ impl Decoder {
             (None, _) => return,
         }
         decoded.readings.extend(of.read(message.at));
+    }
+
+    /// What of a message counts while its device is not online: no card.
+    pub(super) fn without_cards(&self, decoded: &mut Decoded) {
+        for reading in std::mem::take(&mut decoded.readings) {
+            match (reading, &self.reader) {
+                (Reading::Card { shows: Shows::Card(Some(card)), .. }, Some(of)) => {
+                    decoded.old = Some(of.old("the device was not online, or has just connected", card));
+                }
+                (reading, _) => decoded.readings.push(reading),
+            }
+        }
     }
 
     /// What a reader that repeats its card shows now, if it is to be read again.
@@ -253,17 +303,50 @@ impl Presence {
 }
 
 impl CardReader {
-    /// Why a message with this time and card is no news. A device may send a card and something else within the same second.
-    fn late(&mut self, stamp: Option<Stamp>, card: Option<&Presented>) -> Option<&'static str> {
+    fn clock_restarts(&mut self) {
+        (self.last_stamp, self.last_card, self.set_back) = (None, None, None);
+    }
+
+    /// This card, whose message is old.
+    fn old(&self, why: &'static str, presented: Presented) -> Old {
+        let is_presented = self.reader.repeats_ms.is_none() && why != TWICE;
+        Old { why, card: is_presented.then_some(Reading::OldCard { slot: self.slot, presented }) }
+    }
+
+    /// Why a message with this time and card, which came at `at`, is no news. A device may send a card and something else within the same
+    /// second.
+    fn late(&mut self, stamp: Option<Stamp>, card: Option<&Presented>, at: Instant) -> Option<&'static str> {
         let stamp = stamp?;
         if self.last_stamp.is_some_and(|last| stamp.is_older_than(last)) {
-            return Some("it was delivered late, after a newer one");
+            if !self.is_set_back(stamp, at) {
+                return Some("it was delivered late, after a newer one");
+            }
+        } else {
+            self.set_back = None;
         }
         self.last_stamp = Some(stamp);
         let card = card?;
         let is_twice = self.last_card.as_ref().is_some_and(|(last, known)| *last == stamp && known == card);
         self.last_card = Some((stamp, card.clone()));
-        is_twice.then_some("it was delivered twice")
+        is_twice.then_some(TWICE)
+    }
+
+    /// Whether messages that are older than the last one show by now that the clock of the device was set back, as by a start without
+    /// network or a time server: each goes on from the one before by the time that has passed.
+    fn is_set_back(&mut self, stamp: Stamp, at: Instant) -> bool {
+        let goes_on = |first: Stamp, since: Instant| {
+            let passed_s = at.saturating_duration_since(since).as_secs_f64();
+            (stamp.seconds_after(first) - passed_s).abs() <= SET_BACK_S_OFF
+        };
+        let (first, since, messages) = match self.set_back {
+            Some((first, since, messages)) if goes_on(first, since) => (first, since, messages + 1),
+            _ => (stamp, at, 1),
+        };
+        let is_long = at.saturating_duration_since(since) >= Duration::from_millis(SET_BACK_MS);
+        // Only one that counts makes up the number.
+        let messages = if is_long { messages } else { messages.min(SET_BACK_MESSAGES - 1) };
+        self.set_back = Some((first, since, messages));
+        messages >= SET_BACK_MESSAGES
     }
 
     fn read(&mut self, now: Instant) -> Option<Reading> {

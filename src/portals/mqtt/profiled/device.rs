@@ -6,9 +6,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::decode::{Decoder, Received};
+use super::decode::{Decoder, Old, Received};
 use crate::access::id::PortalId;
-use crate::portals::device::reader::Shows;
 use crate::portals::device::{Event, Reading, SourceState};
 use crate::profile::mqtt::{Available, Order};
 
@@ -83,10 +82,13 @@ impl Device {
     /// A message of one of its topics. `live`: it was published since the connection is up.
     pub(super) fn received(&mut self, message: &Received<'_>, live: bool) -> Taken {
         let mut taken = Taken::default();
-        let mut changed = false;
+        let (mut changed, mut connected) = (false, false);
         for (of, state) in self.available.iter_mut().filter(|(of, _)| of.is.place.topic == message.topic) {
             match message.payload.two(&of.is) {
-                Ok(Some(is)) => changed |= state.replace(is) != Some(is),
+                Ok(Some(is)) => {
+                    changed |= state.replace(is) != Some(is);
+                    connected |= is && live && !message.retained;
+                }
                 Ok(None) => {}
                 Err(why) => {
                     taken.malformed = true;
@@ -102,18 +104,25 @@ impl Device {
         }
         let is_online = self.state == SourceState::Online;
         for listener in &mut self.listeners {
-            let decoded = listener.decoder.decode(message);
-            let is_card = |reading: &Reading| matches!(reading, Reading::Card { shows: Shows::Card(Some(_)), .. });
-            let card = decoded.readings.iter().any(is_card);
-            let old =
-                decoded.old.or((card && !is_online).then_some("the device was not online, or has just connected"));
-            if let Some(why) = old {
-                taken.old = true;
-                let portal = &listener.portal;
-                tracing::warn!(%portal, device = self.topic, topic = message.topic, "a card opens nothing: {why}");
+            if connected {
+                listener.decoder.connected();
             }
+            let mut decoded = listener.decoder.decode(message);
             taken.malformed |= decoded.readings.iter().any(|reading| matches!(reading, Reading::Malformed(_)));
-            if is_online && !decoded.readings.is_empty() {
+            if !is_online {
+                listener.decoder.without_cards(&mut decoded);
+                decoded.readings.clear();
+            }
+            let portal = &listener.portal;
+            if decoded.set_back {
+                tracing::warn!(%portal, device = self.topic, "the clock of the device was set back: its time is taken as it is now");
+            }
+            if let Some(Old { why, card }) = decoded.old {
+                taken.old = true;
+                tracing::warn!(%portal, device = self.topic, topic = message.topic, "a card opens nothing: {why}");
+                decoded.readings.extend(card);
+            }
+            if !decoded.readings.is_empty() {
                 taken.overflowed |= listener.read(decoded.readings, message.at);
             }
         }

@@ -15,6 +15,7 @@ use crate::portals::device::{Reading, SourceState};
 use crate::profile::mqtt::{self, Names, Payload};
 
 mod behind;
+mod old;
 
 const TOPIC: &str = "hall";
 const SENSOR: &str = "tele/hall/SENSOR";
@@ -411,6 +412,10 @@ fn a_card_shown_by_nothing_is_none() {
     let mut reader = Reader::new(reader_traits(&mqtt::shipped("tasmota-rc522").unwrap().reader.unwrap()));
     let card = || Some(Presented::Card("1EA68671".parse().unwrap()));
     let now = Instant::now();
-    assert_eq!(reader.read(Shows::Card(card()), now), [CardEvent::Missed(card())], "the first, before anything is known");
+    assert_eq!(
+        reader.read(Shows::Card(card()), now),
+        [CardEvent::Missed(card())],
+        "the first, before anything is known"
+    );
     assert_eq!(reader.read(Shows::Card(None), now), []);
 }

@@ -37,7 +37,9 @@ async fn a_portal_that_starts_again_knows_what_its_contacts_and_its_output_last_
 
 /// Fills the queue of the portal.
 fn fill(rig: &mut Rig) {
-    while rig.device.listeners[0].events.try_send(Event::Accepted { slot: 0, at: Instant::now(), failed: None }).is_ok() {}
+    while rig.device.listeners[0].events.try_send(Event::Accepted { slot: 0, at: Instant::now(), failed: None }).is_ok()
+    {
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,7 +105,7 @@ pub struct Site {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}; name the configuration with `--config FILE`", path.display())]
+    #[error("{}: cannot be read: {source}; {}", path.display(), what_to_do(source))]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -131,6 +131,14 @@ pub enum ConfigError {
         /// Every diagnostic, in the order of the file.
         diagnostics: Vec<Diagnostic>,
     },
+}
+
+/// About a file that cannot be read.
+fn what_to_do(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::InvalidData => "save it as UTF-8",
+        _ => "name the configuration with `--config FILE`",
+    }
 }
 
 /// What a configuration depends on beside its own text.

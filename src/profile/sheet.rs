@@ -106,7 +106,8 @@ fn line_at(bytes: &[u8], place: usize) -> u64 {
     u64::try_from(breaks).unwrap_or(u64::MAX).saturating_add(1)
 }
 
-/// The records of a text. Lines without any text, which spreadsheets put at the end, are left out.
+/// The records of a text. Lines and columns at the end without any text, which spreadsheets put there, are left out, and so is a first
+/// line `sep=;`, which names what stands between the cells.
 #[must_use]
 pub fn records(text: &str) -> Vec<Record> {
     let mut reader = csv::ReaderBuilder::new()
@@ -130,6 +131,14 @@ pub fn records(text: &str) -> Vec<Record> {
         if cells.iter().any(|cell| !cell.is_empty()) {
             records.push(Record { line, cells });
         }
+    }
+    if named_separator(text).is_some() && !records.is_empty() {
+        records.remove(0);
+    }
+    let with_text = |record: &Record| record.cells.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
+    let width = records.iter().map(with_text).max().unwrap_or(0);
+    for record in &mut records {
+        record.cells.truncate(width);
     }
     records
 }
@@ -158,8 +167,21 @@ pub fn open_quote(text: &str) -> Option<u64> {
 
 /// What stands between the cells: a comma, or what the first line has in its place.
 fn separator(text: &str) -> u8 {
-    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().as_bytes();
-    [b',', b';', b'\t'].into_iter().find(|separator| first.contains(separator)).unwrap_or(b',')
+    let first = first_line(text).as_bytes();
+    let used = [b',', b';', b'\t'].into_iter().find(|separator| first.contains(separator));
+    named_separator(text).or(used).unwrap_or(b',')
+}
+
+/// That of a first line `sep=;`, as some spreadsheet programs write it for themselves.
+fn named_separator(text: &str) -> Option<u8> {
+    match first_line(text).trim_matches('"').strip_prefix("sep=")?.as_bytes() {
+        [separator] => Some(*separator),
+        _ => None,
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
 }
 
 /// Records as CSV.

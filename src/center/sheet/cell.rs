@@ -22,6 +22,9 @@ const DAY_NUMBERS: std::ops::Range<i32> = 20_000..80_000;
 /// Digits of the UIDs of 4, 7 and 10 bytes.
 const UID_DIGITS: [usize; 3] = [8, 14, 20];
 
+/// What people write who take a column of zones for a question.
+const YES_OR_NO: [&str; 7] = ["true", "false", "yes", "no", "all", "any", "none"];
+
 const AS_TEXT: &str = "format the column as Text before the values come into it, and export the list again";
 
 /// What a spreadsheet or an input method did to a value; `None`: nothing that can be seen.
@@ -235,6 +238,13 @@ fn of_parts(kind: PortalKind, zone: &str, schedule: Option<&str>) -> Result<Enti
 pub fn zone_set(text: &str) -> Result<ZoneSet, String> {
     if is_date(text) {
         return Err(format!("{} is what a spreadsheet makes of a room like `4-12`; {AS_TEXT}", quote(text)));
+    }
+    // A column of ticks is no column of zones, and no portal is in a zone of such a name.
+    if YES_OR_NO.iter().any(|word| text.eq_ignore_ascii_case(word)) {
+        return Err(format!(
+            "{} is no zone; name the zones as the portals have them: `*` opens all, `-` none",
+            quote(text)
+        ));
     }
     text.parse().map_err(|e| format!("{e}; or `*` for any"))
 }

@@ -68,6 +68,24 @@ fn semicolons_and_tabs_separate_cells_too() {
 }
 
 #[test]
+fn what_a_spreadsheet_puts_around_a_list_is_passed_over() {
+    let separator_named = read_text("sep=;\r\nuid;holder;gate\r\n1EA68671;h1;*\r\n").unwrap();
+    assert_eq!(separator_named.enrolments.len(), 1);
+    assert_eq!(faults("\"sep=|\"\nuid|holder|gate\n1EA6867|h1|*\n")[0].split(',').next(), Some("line 3"));
+    let columns_without_name = "uid,holder,gate,,\n1EA68671,h1,*,,\n04A1B2C3D4E5F6,h2,*\n";
+    assert_eq!(read_text(columns_without_name).unwrap().enrolments.len(), 2);
+    assert!(!faults("uid,holder,gate,\n1EA68671,h1,*,note\n").is_empty(), "what stands there would be lost");
+}
+
+#[test]
+fn a_word_for_yes_or_no_is_no_zone() {
+    for word in ["TRUE", "false", "yes", "No", "all", "any", "none"] {
+        let found = faults(&format!("uid,holder,gate\n1EA68671,h1,{word}\n"));
+        assert!(found[0].contains("`*` opens all") && found[0].contains("`-` none"), "{found:?}");
+    }
+}
+
+#[test]
 fn what_a_spreadsheet_did_to_a_cell_is_named_with_line_column_and_remedy() {
     // Column, cell, part of the fault.
     let table = [
@@ -167,7 +185,7 @@ fn what_is_wrong_with_the_first_line_or_the_whole_file_is_named() {
         ("卡号,holder,gate,uid\n".as_bytes(), "line 1, column `卡号`: this may be the number printed on the card"),
         (b"uid,holder,gate,Card UID\n", "line 1, column `Card UID`: the column `uid` means the same"),
         (b"uid,holder,gate,not_befor\n", "did you mean `not_before`?; pass over it with `--ignore not_befor`"),
-        (b"uid,holder,gate,\n", "line 1, column ``: the column has no name"),
+        (b"uid,holder,,gate\n1EA68671,h1,,*\n", "line 1, column ``: the column has no name"),
         ("uid,holder,gate,\u{FF52}ole\n".as_bytes(), "write `role`"),
         (b"uid,holder,gate\n1EA68671,h1\n", "line 2: the line has 2 cells and the first line 3"),
     ];

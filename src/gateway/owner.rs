@@ -20,7 +20,7 @@ use crate::access::event::{AlarmKind, Event, Record};
 use crate::access::id::{Mono, Now, StreamName};
 use crate::access::input::{Actor, Input, Operator};
 use crate::clock::Clock;
-use crate::store::{RecoveryIssue, Store, StoreEvent};
+use crate::store::{Store, StoreEvent};
 use crate::wire::uid_key::UidKey;
 
 /// How long an alarm waits for the disk, in milliseconds: it must be on its way within 2 s, also when the disk is what is broken.
@@ -324,10 +324,10 @@ impl GatewayCore {
                 tracing::info!("the store works again");
                 return self.input(Input::StoreWorks, now);
             }
-            StoreEvent::Failing { detail } => {
-                self.readiness.not_ready(Part::Store, format!("{}: {detail}", STORE_WRITES[0]));
+            StoreEvent::Failing { issue } => {
+                self.readiness.not_ready(Part::Store, issue.to_string());
                 // As a start reports it that finds the disk so: of one cause there is one alarm.
-                RecoveryIssue::NotWritable { why: detail }.to_string()
+                issue.to_string()
             }
             StoreEvent::Stalled { for_ms } => {
                 self.stalled = true;

@@ -244,11 +244,10 @@ fn every_series_that_may_come_begins_at_0_and_the_end_of_an_alarm_is_not_counted
 #[test]
 fn a_start_on_a_disk_that_cannot_be_written_and_the_first_failed_write_are_one_alarm() {
     let (mut core, _orders) = core();
-    let why = || "Read-only file system (os error 30)".to_owned();
+    let issue = crate::store::RecoveryIssue::NotWritable { why: "Read-only file system (os error 30)".to_owned() };
     let before = core.engine().status(at(0)).alarms.len();
-    let found = crate::store::RecoveryIssue::NotWritable { why: why() }.to_string();
-    core.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: found }, at(0));
-    core.store_event(StoreEvent::Failing { detail: why() }, at(20));
+    core.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: issue.to_string() }, at(0));
+    core.store_event(StoreEvent::Failing { issue }, at(20));
     assert_eq!(core.engine().status(at(20)).alarms.len() - before, 1);
     core.store_event(StoreEvent::Recovered, at(40));
     assert_eq!(core.engine().status(at(40)).alarms.len(), before);

@@ -1,8 +1,11 @@
 //! A directory of the machine as the store's medium.
+//!
+//! It may be removed, moved or replaced while the store is open, as by a restore by hand. Then nothing is changed there, and what was
+//! written to a file that its name no longer leads to is not durable: no start would find it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,9 +15,24 @@ use super::medium::{Container, ContainerError, Medium};
 /// Files kept open for writing: the segment being written, the mark, and one more.
 const OPEN_FILES_MAX: usize = 3;
 
+/// Fails if `path` no longer leads to what was opened there. `opened` is kept open, so that nothing else gets its number.
+fn check_at_path(path: &Path, opened: &File) -> io::Result<()> {
+    let opened = opened.metadata()?;
+    let happened = match fs::metadata(path) {
+        Ok(found) if (found.dev(), found.ino()) == (opened.dev(), opened.ino()) => return Ok(()),
+        Ok(_) => "was replaced",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "was removed or moved",
+        Err(error) => return Err(error),
+    };
+    let why = format!("`{}` {happened} while the gateway runs", path.display());
+    Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, why))
+}
+
 /// A directory of the machine.
 pub struct Directory {
     root: PathBuf,
+    /// The directory that was at `root` when it was opened; `None`: it cannot be opened, and nothing in it either.
+    opened: Option<File>,
     open: Mutex<Vec<(String, Arc<File>)>>,
 }
 
@@ -22,11 +40,17 @@ impl Directory {
     /// The directory `root`, which must be there.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), open: Mutex::default() }
+        Self { root: root.to_owned(), opened: File::open(root).ok(), open: Mutex::default() }
     }
 
     fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
+    }
+
+    /// A path at which something is to be changed: not in another directory that has taken the place of this one.
+    fn path_to_change(&self, path: &str) -> io::Result<PathBuf> {
+        self.opened.as_ref().map_or(Ok(()), |opened| check_at_path(&self.root, opened))?;
+        Ok(self.path(path))
     }
 
     fn forget(&self, path: &str) {
@@ -38,7 +62,7 @@ impl Directory {
         if let Some((_, file)) = open.iter().find(|(name, _)| name == path) {
             return Ok(Arc::clone(file));
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.path(path))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.path_to_change(path)?)?;
         let file = Arc::new(file);
         if open.len() >= OPEN_FILES_MAX {
             open.remove(0);
@@ -94,35 +118,39 @@ impl Medium for Directory {
     }
 
     fn sync(&self, path: &str) -> io::Result<()> {
-        let synced = self.writable(path)?.sync_data();
+        let file = self.writable(path)?;
+        let synced = file.sync_data();
         if synced.is_err() {
             self.forget(path);
         }
-        synced
+        synced?;
+        // A file that is elsewhere stays open: it is not made again by its name, and goes on when it is put back.
+        check_at_path(&self.path_to_change(path)?, &file)
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        sync_names(&self.path(dir))
+        sync_names(&self.path_to_change(dir)?)
     }
 
     fn make_dir(&self, dir: &str) -> io::Result<()> {
-        fs::create_dir_all(self.path(dir))
+        fs::create_dir_all(self.path_to_change(dir)?)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.forget(from);
         self.forget(to);
-        fs::rename(self.path(from), self.path(to))
+        fs::rename(self.path_to_change(from)?, self.path(to))
     }
 
     fn keep(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.path_to_change(from)?, self.path(to));
         // Not every file system has hard links.
-        fs::hard_link(self.path(from), self.path(to)).or_else(|_| fs::copy(self.path(from), self.path(to)).map(drop))
+        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.forget(path);
-        let path = self.path(path);
+        let path = self.path_to_change(path)?;
         let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         match removed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -131,7 +159,7 @@ impl Medium for Directory {
     }
 
     fn write_container(&self, dir: &str, container: &Container) -> io::Result<()> {
-        generation::write_container(&self.path(dir), container)
+        generation::write_container(&self.path_to_change(dir)?, container)
     }
 
     fn read_container(&self, dir: &str) -> Result<Container, ContainerError> {

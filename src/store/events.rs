@@ -1,6 +1,7 @@
 //! What the store reports: to the gateway while it runs, and of what it found on disk.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -74,6 +75,30 @@ pub enum RecoveryIssue {
     /// Nothing can be written.
     #[error("the store cannot be written ({why}); decisions go on, nothing is acknowledged; make the disk writable")]
     NotWritable { why: String },
+    /// Nothing can be written: what was opened is no longer what its path leads to.
+    #[error(
+        "the store cannot be written ({why}); decisions go on, nothing is acknowledged; put back what was there, or stop the gateway, \
+         restore a backup with `dormgate restore` and start it"
+    )]
+    NotThere { why: String },
+    /// How far the center has the audit cannot be written.
+    #[error(
+        "the store cannot be written (`journal/acked`: {why}); decisions and acknowledgements go on, but a start sends events again; \
+         check the disk and `data_dir`"
+    )]
+    CursorNotWritten { why: String },
+}
+
+impl RecoveryIssue {
+    /// That nothing can be written, for this reason.
+    #[must_use]
+    pub fn not_written(error: &io::Error) -> Self {
+        let why = error.to_string();
+        match error.kind() {
+            io::ErrorKind::StaleNetworkFileHandle => Self::NotThere { why },
+            _ => Self::NotWritable { why },
+        }
+    }
 }
 
 /// Where a journal is not what was written.
@@ -160,12 +185,12 @@ pub enum StoreEvent {
         /// Why.
         why: &'static str,
     },
-    /// Nothing becomes durable any more; the store retries. Reported once.
+    /// Nothing becomes durable any more, or the cursor of the audit does not; the store retries. Reported once for each.
     Failing {
-        /// The error of the disk.
-        detail: String,
+        /// What is wrong.
+        issue: RecoveryIssue,
     },
-    /// Writing works again. Reported once.
+    /// All of it can be written again. Reported once.
     Recovered,
     /// The disk is full and the reserve file was removed for what waits. Make room: there is no other reserve.
     ReserveReleased,

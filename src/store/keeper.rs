@@ -14,7 +14,7 @@ use super::limit::{self, Removal};
 use super::medium::Medium;
 use super::replay::{self, Segment};
 use super::reserve::Reserve;
-use super::shared::{Shared, lock};
+use super::shared::{Shared, Written, lock};
 use super::{Fold, erase, generation, marks, retained};
 use crate::access::event::EventKind;
 use crate::access::id::Holder;
@@ -54,8 +54,6 @@ pub(super) struct Keeper<F> {
     cursor: u64,
     /// When the reserve file was last looked at.
     reserve: Option<Instant>,
-    /// Writing the cursor fails; logged.
-    cursor_failing: bool,
     known: Vec<RecoveryIssue>,
     /// What is to go at the hard limit once a `log_gap` names it.
     removal: Option<Removal>,
@@ -78,7 +76,6 @@ impl<F: Fold> Keeper<F> {
             unnamed: None,
             cursor,
             reserve: None,
-            cursor_failing: false,
             known,
             removal: None,
             thinned_through: 0,
@@ -126,11 +123,11 @@ impl<F: Fold> Keeper<F> {
         let acked = self.shared.acked.load(Ordering::Relaxed);
         if acked != self.cursor {
             match marks::write_acked(&*self.shared.medium, acked) {
-                Ok(()) => (self.cursor, self.cursor_failing) = (acked, false),
-                Err(error) if !std::mem::replace(&mut self.cursor_failing, true) => {
-                    tracing::warn!("cannot write `journal/acked`: {error}; tried again each second");
+                Ok(()) => {
+                    self.cursor = acked;
+                    self.shared.works(Written::Cursor);
                 }
-                Err(_) => {}
+                Err(error) => self.shared.fails(Written::Cursor, &error),
             }
         }
     }

@@ -53,7 +53,7 @@ pub trait Medium: Send + Sync + 'static {
     /// Cuts a file to `length` bytes.
     fn truncate(&self, path: &str, length: u64) -> io::Result<()>;
 
-    /// Makes what was written to a file durable.
+    /// Makes what was written to a file durable. An error also where its name no longer leads to it: others may change the medium.
     /// After an error what was written since the last success must be written again.
     fn sync(&self, path: &str) -> io::Result<()>;
 

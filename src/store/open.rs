@@ -114,7 +114,7 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
     let marked =
         marked.and_then(|()| retained::make(&*medium, segments.first().map(|s| s.first_n), (last, end.place.hash)));
     if let Err(error) = marked {
-        recovered.issues.push(RecoveryIssue::NotWritable { why: error.to_string() });
+        recovered.issues.push(RecoveryIssue::not_written(&error));
     }
     let index = Arc::new(Mutex::new(Index { segments, last, trusted_at: end.place.trusted_at, close_last: false }));
     let hashing = options.uid_key.clone().filter(|_| options.hash_uids);
@@ -132,6 +132,7 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
         requests: Requests::default(),
         acked: AtomicU64::new(acked),
         reserve: Reserve::default(),
+        failing: Mutex::default(),
         gaps_written: Mutex::default(),
         lock: Mutex::default(),
         timed,

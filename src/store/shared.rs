@@ -1,7 +1,8 @@
 //! What a store's threads share with its handles.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Options;
-use super::events::{Erasure, Outbox};
+use super::events::{Erasure, Outbox, RecoveryIssue, StoreEvent};
 use super::medium::Medium;
 use super::queue::Queue;
 use super::reader::{Index, Reader};
@@ -21,6 +22,15 @@ use crate::access::id::Holder;
 /// What is behind `mutex`, also after a panic elsewhere: every use leaves it complete.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What fails and works each by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Written {
+    /// The events.
+    Journal,
+    /// How far the center has them.
+    Cursor,
 }
 
 /// What a store's threads share with its handles.
@@ -36,6 +46,8 @@ pub(super) struct Shared {
     pub requests: Requests,
     pub acked: AtomicU64,
     pub reserve: Reserve,
+    /// What cannot be written now.
+    pub failing: Mutex<BTreeSet<Written>>,
     /// The last numbers of the gaps at the hard limit that became durable since a removal was announced.
     pub gaps_written: Mutex<Vec<u64>>,
     /// Held while the store is open.
@@ -47,6 +59,26 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn now(&self) -> Option<Instant> {
         self.timed.then(Instant::now)
+    }
+
+    /// `what` could not be written. Reported when that begins.
+    pub(super) fn fails(&self, what: Written, error: &io::Error) {
+        let issue = match what {
+            Written::Journal => RecoveryIssue::not_written(error),
+            Written::Cursor => RecoveryIssue::CursorNotWritten { why: error.to_string() },
+        };
+        let mut failing = lock(&self.failing);
+        if failing.insert(what) {
+            self.outbox.report(StoreEvent::Failing { issue });
+        }
+    }
+
+    /// `what` was written. Reported when nothing fails any more.
+    pub(super) fn works(&self, what: Written) {
+        let mut failing = lock(&self.failing);
+        if failing.remove(&what) && failing.is_empty() {
+            self.outbox.report(StoreEvent::Recovered);
+        }
     }
 
     /// Both threads have ended.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::events::StoreEvent;
 use super::journal::Journal;
 use super::reserve;
-use super::shared::{Shared, lock};
+use super::shared::{Shared, Written, lock};
 use crate::access::event::{Event, GapCause, Record};
 
 /// Pause between attempts while the disk fails.
@@ -43,12 +43,14 @@ pub(super) struct Writer {
     /// The last event reported durable.
     reported: u64,
     failing: bool,
+    /// Making the mark durable fails; logged.
+    mark_failing: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, journal: Journal) -> Self {
         let reported = journal.last();
-        Self { shared, journal, batch: Vec::new(), reported, failing: false }
+        Self { shared, journal, batch: Vec::new(), reported, failing: false, mark_failing: false }
     }
 
     /// Commits one batch, if one waits.
@@ -72,9 +74,8 @@ impl Writer {
         shared.outbox.write_changes();
         match committed {
             Ok(refused) => {
-                if std::mem::take(&mut self.failing) {
-                    shared.outbox.report(StoreEvent::Recovered);
-                }
+                self.failing = false;
+                shared.works(Written::Journal);
                 let gaps = self.batch.iter().filter_map(|record| match record.event.body {
                     Event::LogGap { to, cause: GapCause::HardLimit, .. } => Some(to),
                     _ => None,
@@ -94,9 +95,8 @@ impl Writer {
             }
             Err(error) => {
                 self.forget_committed();
-                if !std::mem::replace(&mut self.failing, true) {
-                    shared.outbox.report(StoreEvent::Failing { detail: error.to_string() });
-                }
+                self.failing = true;
+                shared.fails(Written::Journal, &error);
                 Stepped::Failed
             }
         }
@@ -134,8 +134,12 @@ impl Writer {
 
     /// Makes the mark durable, as far as the disk lets it.
     pub(super) fn sync_mark(&mut self) {
-        if let Err(error) = self.journal.sync_mark() {
-            tracing::warn!("cannot sync `journal/durable`: {error}");
+        match self.journal.sync_mark() {
+            Ok(()) => self.mark_failing = false,
+            Err(error) if !std::mem::replace(&mut self.mark_failing, true) => {
+                tracing::warn!("cannot sync `journal/durable`: {error}; tried again each second");
+            }
+            Err(_) => {}
         }
     }
 

@@ -95,21 +95,26 @@ impl Uplink {
 
     pub(super) fn send_audit(&mut self, from: u64, events: Result<Vec<StoredEvent>, String>) {
         let now = Instant::now();
+        // One line for as long as it lasts.
+        let is_again = self.read_again.take().is_some();
         let events = match events {
             Ok(events) => events,
             Err(why) => {
-                error!(link = "uplink", "the audit cannot be read; trying again in {READ_AGAIN_S} s: {why}");
+                if !is_again {
+                    error!(link = "uplink", "the audit cannot be read; tried again each {READ_AGAIN_S} s: {why}");
+                }
                 self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
                 return;
             }
         };
-        self.read_again = None;
         // A reconnect or an audit-ack may have moved on while this was read.
         if self.feed.wants(self.audit.last_durable()) != Some(from) {
             return self.read_audit();
         }
         let Some(first) = events.first().map(|e| e.n) else {
-            warn!(link = "uplink", from, "events on disk cannot be read; trying again in {READ_AGAIN_S} s");
+            if !is_again {
+                warn!(link = "uplink", from, "events on disk cannot be read; tried again each {READ_AGAIN_S} s");
+            }
             self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
             return;
         };

@@ -108,6 +108,84 @@ fn a_killed_gateway_finds_all_that_was_durable_and_generations_too() {
     });
 }
 
+/// The next failure that the store reports.
+async fn failure(events: &mut StoreEvents) -> RecoveryIssue {
+    let failed = async {
+        while let Some(event) = events.recv().await {
+            match event {
+                StoreEvent::Failing { issue } => return issue,
+                StoreEvent::Durable { through, .. } => panic!("event {through} was reported durable"),
+                _ => {}
+            }
+        }
+        panic!("the store ended");
+    };
+    tokio::time::timeout(DEADLINE, failed).await.unwrap()
+}
+
+/// The names and bytes of the files below `dir`.
+fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let read = |file: std::path::PathBuf| (file.strip_prefix(dir).unwrap().to_owned(), fs::read(&file).unwrap());
+    generation::files_below(dir).unwrap().into_iter().map(read).collect()
+}
+
+#[test]
+fn nothing_is_durable_in_a_directory_that_is_no_longer_at_its_path_and_what_is_there_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, moved, older) = (dir.path().join("live"), dir.path().join("moved"), dir.path().join("older"));
+    runtime().block_on(async {
+        let (store, mut events, _) = open_dir(&live, Options { reserve_bytes: 0, ..options() });
+        store.append(vec![change(3)]);
+        until_durable(&mut events, 3).await;
+        copy(&live, &older);
+        store.append(vec![change(6)]);
+        until_durable(&mut events, 6).await;
+        fs::rename(&live, &moved).unwrap();
+        copy(&older, &live);
+        let before = contents(&live);
+        store.append(vec![change(9)]);
+        let issue = failure(&mut events).await;
+        assert!(matches!(issue, RecoveryIssue::NotThere { .. }), "{issue}");
+        assert!(issue.to_string().contains(&*live.to_string_lossy()), "{issue}");
+        // The cursor is written beside the journal: it fails too, and neither of them changes what belongs to another store.
+        store.set_acked(6);
+        let issue = failure(&mut events).await;
+        assert!(matches!(issue, RecoveryIssue::CursorNotWritten { .. }), "{issue}");
+        assert_eq!((contents(&live), store.last_durable()), (before, 6));
+        fs::remove_dir_all(&live).unwrap();
+        fs::rename(&moved, &live).unwrap();
+        until_durable(&mut events, 9).await;
+        assert_eq!(store.close().await, Closed::Drained);
+        let (store, _events, recovered) = open_dir(&live, options());
+        assert_eq!((recovered.state, recovered.integrity), (log_of([3, 6, 9]), Integrity::Complete));
+        assert_eq!(store.acked(), 6);
+    });
+}
+
+#[test]
+fn nothing_is_durable_in_a_segment_that_was_removed_or_replaced() {
+    for replaced in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (segment, aside) = (dir.path().join("journal/00000000000000000003.seg"), dir.path().join("aside"));
+        runtime().block_on(async {
+            let (store, mut events, _) = open_dir(dir.path(), Options { reserve_bytes: 0, ..options() });
+            store.append(vec![change(3)]);
+            until_durable(&mut events, 3).await;
+            fs::rename(&segment, &aside).unwrap();
+            if replaced {
+                fs::copy(&aside, &segment).unwrap();
+            }
+            store.append(vec![change(6)]);
+            let issue = failure(&mut events).await;
+            assert!(matches!(issue, RecoveryIssue::NotThere { .. }), "{issue}");
+            fs::rename(&aside, &segment).unwrap();
+            until_durable(&mut events, 6).await;
+            assert_eq!(store.close().await, Closed::Drained);
+            assert_eq!(open_dir(dir.path(), options()).2.state, log_of([3, 6]));
+        });
+    }
+}
+
 #[test]
 fn a_stop_after_many_events_leaves_a_generation() {
     let dir = tempfile::tempdir().unwrap();

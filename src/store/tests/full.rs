@@ -157,6 +157,33 @@ fn a_disk_that_can_only_be_read_gives_its_state_makes_nothing_durable_and_goes_o
 }
 
 #[test]
+fn a_cursor_that_cannot_be_written_is_reported_once_until_all_works_again() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=6);
+    disk.set_fault(Fault::ReadOnly);
+    drain(&mut opened.1);
+    for through in 1..=3 {
+        opened.0.set_acked(through);
+        opened.3.chores();
+    }
+    let reported = drain(&mut opened.1);
+    assert!(
+        matches!(reported[..], [StoreEvent::Failing { issue: RecoveryIssue::CursorNotWritten { .. } }]),
+        "{reported:?}"
+    );
+    opened.0.append(vec![change(9)]);
+    assert_eq!(opened.3.step(), Stepped::Failed);
+    disk.set_fault(Fault::None);
+    assert_eq!(opened.3.step(), Stepped::Done);
+    assert!(!drain(&mut opened.1).contains(&StoreEvent::Recovered), "the cursor is still to be written");
+    opened.0.set_acked(4);
+    opened.3.chores();
+    assert_eq!(drain(&mut opened.1), [StoreEvent::Recovered]);
+    assert_eq!(open(&disk).0.acked(), 4);
+}
+
+#[test]
 fn a_generation_that_does_not_fit_is_reported_and_the_journal_still_has_all() {
     let disk = MemoryDisk::new();
     let mut opened = open(&disk);

@@ -13,7 +13,7 @@
 //! | [`profile`] | what the registers of a device mean, and the messages of those with MQTT topics of their own: the files of `devices/`, checked; and how documents are read, with a [`profile::diagnostic`] for each error, and `sheet` for those in CSV |
 //! | [`config`], [`clock`] | the file as a checked `Site`, its portals also from a `sheet`; the first file of a described `building`; the wall clock, and whether it can be trusted |
 //! | [`store`] | what survives: the journal of audit events, and generations of the list; `sealed` encrypts both where the site wants it |
-//! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
+//! | [`gateway`] | the one task that owns the engine: inbox, engine and store (`owner`), effects to whoever carries them out |
 //! | [`mqtt`] | one MQTT `connection` as the links use it; `probe` tries a broker step by step |
 //! | [`browser`] | what both consoles have in common towards a browser: sessions, wrong tokens, the origin of a request, what a browser is to refuse |
 //! | [`uplink`], [`portals`], [`http`], [`center`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/device`, with the adapters `portals/mqtt`, whose `profiled` is for other makers' devices, and `portals/modbus`, whose `server` controllers ask; `portals/parts` puts a portal together from both); to people, with the pages for wardens in `http/console`; the other end of the uplink, a center whose task is `center/work`, that keeps its state in a `directory` of files or in a `database`, and takes orders over HTTP (`center/http`) and lists of cards from a `sheet`; and simulators for portals |

@@ -62,6 +62,8 @@ names! {
         NotWritten,
         /// The journal has reached its hard limit and they are removed from it, what matters least first. The state has them.
         HardLimit,
+        /// The journal was damaged where a generation holds what they did. The state has them, the audit has not.
+        AuditDamaged,
     }
 }
 

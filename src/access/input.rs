@@ -377,6 +377,13 @@ pub enum Input {
         /// Last lost number.
         to: u64,
     },
+    /// Events that the store found damaged in the journal and whose effects a generation holds: only the audit lacks them.
+    AuditLost {
+        /// First lost number.
+        from: u64,
+        /// Last lost number.
+        to: u64,
+    },
     /// Events that go because the journal is at its hard limit, as inclusive ranges in order.
     Removing {
         /// The ranges.

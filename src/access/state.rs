@@ -156,7 +156,7 @@ impl State {
             Event::LogGap { cause: GapCause::Damaged, .. } => {
                 self.streams.values_mut().for_each(StreamTrack::mark_lost);
             }
-            Event::LogGap { cause: GapCause::NotWritten | GapCause::HardLimit, .. }
+            Event::LogGap { cause: GapCause::NotWritten | GapCause::HardLimit | GapCause::AuditDamaged, .. }
             | Event::RejectedMessage { used_up: None, .. }
             | Event::Decision { .. }
             | Event::Taken { .. }

@@ -9,19 +9,20 @@ use super::answers::{Answers, Ordered};
 use super::dispatch::{Dispatch, RETRY_MS};
 use super::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, gauge};
 use super::ports::{
-    Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, Reload, StateReport,
-    UplinkOrder,
+    Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, PortalOrder, PortalOutlets, Readiness, Reload, StateReport, UplinkOrder,
 };
 use super::publication::{Digested, Digests, Lines, Publication, Work};
 use crate::access::change::{Position, RegisterKinds};
 use crate::access::effect::{Effect, QueryResult};
-use crate::access::engine::{Engine, STORE_WRITES};
+use crate::access::engine::Engine;
 use crate::access::event::{AlarmKind, Event, Record};
 use crate::access::id::{Mono, Now, StreamName};
 use crate::access::input::{Actor, Input, Operator};
 use crate::clock::Clock;
-use crate::store::{Store, StoreEvent};
+use crate::store::Store;
 use crate::wire::uid_key::UidKey;
+
+mod store;
 
 /// How long an alarm waits for the disk, in milliseconds: it must be on its way within 2 s, also when the disk is what is broken.
 pub const ALARM_WAIT_MS: u64 = 1_000;
@@ -287,60 +288,6 @@ impl GatewayCore {
     /// A request was handled in this time.
     pub fn decided_in(&self, took: Duration) {
         self.metrics.decision_seconds.observe(took.as_secs_f64());
-    }
-
-    /// What the store reports.
-    pub fn store_event(&mut self, event: StoreEvent, now: Now) {
-        let trouble = match event {
-            StoreEvent::Durable { through, took, .. } => {
-                self.metrics.flush_seconds.observe(took.as_secs_f64());
-                if std::mem::take(&mut self.stalled) {
-                    self.input(Input::StoreWorks, now);
-                }
-                return self.durable(through, now);
-            }
-            StoreEvent::Lost { from, to } => {
-                self.metrics.audit_lost.inc_by(to.saturating_sub(from).saturating_add(1));
-                return self.input(Input::Lost { from, to }, now);
-            }
-            StoreEvent::Refused { n, why } => {
-                tracing::error!(n, why, "an event cannot be written");
-                self.metrics.audit_lost.inc();
-                return self.input(Input::Lost { from: n, to: n }, now);
-            }
-            StoreEvent::GenerationWritten { position, records, took } => {
-                return tracing::info!(position, records, took_ms = took.as_millis(), "a generation was written");
-            }
-            StoreEvent::Removing { ranges } => {
-                tracing::warn!(
-                    ranges = ranges.len(),
-                    "the journal is at its hard limit: events that the center does not have are removed"
-                );
-                return self.input(Input::Removing { ranges }, now);
-            }
-            StoreEvent::Retained { first } => return tracing::info!(first, "old events were removed from the journal"),
-            StoreEvent::Recovered => {
-                self.readiness.ready(Part::Store);
-                tracing::info!("the store works again");
-                return self.input(Input::StoreWorks, now);
-            }
-            StoreEvent::Failing { issue } => {
-                self.readiness.not_ready(Part::Store, issue.to_string());
-                // As a start reports it that finds the disk so: of one cause there is one alarm.
-                issue.to_string()
-            }
-            StoreEvent::Stalled { for_ms } => {
-                self.stalled = true;
-                format!("{} for {for_ms} ms", STORE_WRITES[1])
-            }
-            StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),
-            StoreEvent::ReserveReleased => {
-                "the disk is full: the reserve file was removed for what waits; make room, there is no other reserve"
-                    .to_owned()
-            }
-            StoreEvent::Found(issue) => issue.to_string(),
-        };
-        self.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: trouble }, now);
     }
 
     /// Whether the gateway is ready, for those who ask. The core keeps the store's part of it.

@@ -10,7 +10,7 @@ use crate::access::id::{ClockTrust, Timestamp};
 use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
 use crate::access::portal::{Portal, PortalKind};
 use crate::access::state::State;
-use crate::store::{MemoryDisk, Options};
+use crate::store::{MemoryDisk, Options, StoreEvent};
 
 fn at(ms: u64) -> Now {
     Now { wall: Timestamp(1_788_249_600_000), mono: Mono(ms), clock: ClockTrust::Trusted }
@@ -251,4 +251,12 @@ fn a_start_on_a_disk_that_cannot_be_written_and_the_first_failed_write_are_one_a
     assert_eq!(core.engine().status(at(20)).alarms.len() - before, 1);
     core.store_event(StoreEvent::Recovered, at(40));
     assert_eq!(core.engine().status(at(40)).alarms.len(), before);
+}
+
+#[test]
+fn what_the_audit_alone_lacks_is_an_event_and_an_alarm() {
+    let (mut core, _orders) = core();
+    core.store_event(StoreEvent::Found(crate::store::RecoveryIssue::AuditLost { from: 3, to: 5 }), at(0));
+    let bodies: Vec<_> = core.unwritten.iter().map(|record| &record.event.body).collect();
+    assert!(matches!(bodies[..], [Event::LogGap { from: 3, to: 5, .. }, Event::Alarm { .. }]), "{bodies:?}");
 }

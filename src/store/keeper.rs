@@ -367,6 +367,7 @@ impl<F: Fold> Keeper<F> {
         let medium = &*self.shared.medium;
         let mut replayed = replay::check(medium, &segments);
         replayed.keep_copies(medium);
+        replayed.reported(&self.known);
         replayed.settle();
         for issue in replayed.issues {
             if !self.known.contains(&issue) && !matches!(issue, RecoveryIssue::KnownLoss { .. }) {

@@ -14,7 +14,7 @@
 //! limit    what goes when it is too long    backup      all of it in one file     restore and back
 //! medium   the disk's interface             disk        a directory               memory  a simulated disk
 //! resolve  the UIDs behind hashes           sealed      an encrypted disk
-//! erase    events taken out of the chain    retained    what went from its front
+//! erase    events taken out of the chain    retained    what went from its front   ranges  of event numbers
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -44,6 +44,7 @@ mod medium;
 mod memory;
 mod open;
 mod queue;
+mod ranges;
 mod reader;
 mod record;
 mod recover;

@@ -4,11 +4,11 @@
 //! that does not follow from the last one read has lost its predecessors. The start, the builder of generations, the scrub and
 //! `verify` all judge by it. It changes nothing on disk; [`Replayed::keep_copies`] does.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use super::events::{Break, Front, RecoveryIssue, Verified};
 use super::medium::{DAMAGED, JOURNAL, Medium};
+use super::ranges::Ranges;
 use super::resolve::Resolver;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
 use super::{Fold, marks, retained};
@@ -62,28 +62,6 @@ pub(super) struct Tail {
     pub last_n: Option<u64>,
 }
 
-/// Inclusive ranges of numbers, merged where they meet.
-#[derive(Debug, Default)]
-struct Ranges(BTreeMap<u64, u64>);
-
-impl Ranges {
-    fn insert(&mut self, (mut from, mut to): (u64, u64)) {
-        while let Some((first, last)) = self.0.range(..=to.saturating_add(1)).next_back().map(|(f, l)| (*f, *l)) {
-            if last.saturating_add(1) < from {
-                break;
-            }
-            (from, to) = (from.min(first), to.max(last));
-            self.0.remove(&first);
-        }
-        self.0.insert(from, to);
-    }
-
-    /// Whether all of this range is in one of them.
-    fn cover(&self, (from, to): (u64, u64)) -> bool {
-        self.0.range(..=from).next_back().is_some_and(|(_, last)| *last >= to)
-    }
-}
-
 /// What a replay found.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
@@ -100,7 +78,7 @@ pub(super) struct Replayed {
     pub tail: Option<Tail>,
     /// What `log_gap` events name.
     gaps: Ranges,
-    /// The same without what went at the hard limit: a state that never had that is not complete.
+    /// The same without what only the audit lacks: a state that never had that is not complete.
     state_gaps: Ranges,
     /// Events that only the audit lacks.
     audit_lost: Vec<(u64, u64)>,
@@ -126,6 +104,15 @@ impl Replayed {
     /// Notes that the audit, but not the state, lacks these events.
     pub(super) fn audit_lost(&mut self, from: u64, to: u64) {
         Self::lose(&mut self.audit_lost, from, to);
+    }
+
+    /// Counts what was reported before as named: the `log_gap` for it may be on its way.
+    pub(super) fn reported(&mut self, issues: &[RecoveryIssue]) {
+        for issue in issues {
+            if let RecoveryIssue::Lost { from, to } | RecoveryIssue::AuditLost { from, to } = issue {
+                self.gaps.insert((*from, *to));
+            }
+        }
     }
 
     /// Takes out of the losses what a later `log_gap` already names, and makes issues of all.
@@ -405,7 +392,7 @@ impl<'a> Judge<'a> {
             // It is about what came before it.
             for range in if ranges.is_empty() { &whole } else { ranges.as_slice() }.iter().filter(|(_, to)| *to < n) {
                 self.out.gaps.insert(*range);
-                if *cause != GapCause::HardLimit {
+                if matches!(cause, GapCause::Damaged | GapCause::NotWritten) {
                     self.out.state_gaps.insert(*range);
                 }
             }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use dormgate::access::calendar::Calendar;
 use dormgate::access::effect::Resync;
 use dormgate::access::engine::{Engine, Setup, StreamRole};
-use dormgate::access::event::AlarmKind;
 use dormgate::access::id::{GatewayId, Timestamp};
 use dormgate::access::input::{Input, Receipt};
 use dormgate::access::schedule::timezone;
@@ -103,9 +102,7 @@ impl Run {
             }
         }
         core.input(Input::Boot { found: String::new(), version: "simulated".to_owned() }, now);
-        for issue in &issues {
-            core.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: issue.to_string() }, now);
-        }
+        issues.iter().for_each(|issue| core.found(issue, now));
         let feed = Feed::new(AuditAckBy::Center, store.acked());
         let decoder = Decoder { gateway: id.clone(), streams: streams.to_vec() };
         let (held, outbox) = (HashMap::new(), VecDeque::new());

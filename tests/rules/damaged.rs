@@ -1,7 +1,7 @@
 //! A list whose store lost events: nothing is granted from it until the center has sent it again.
 
 use dormgate::access::effect::Effect;
-use dormgate::access::event::{AlarmKind, Event, EventKind};
+use dormgate::access::event::{AlarmKind, Event, EventKind, GapCause};
 use dormgate::access::input::{Input, Operator};
 use dormgate::access::policy::{Policy, RevokePower};
 
@@ -39,6 +39,20 @@ fn nothing_is_granted_from_a_damaged_list_and_boxes_go_off() {
     w.publish_at(APARTMENT, at(1, 2), vec![op::withdraw("uid:A")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential", "that it is enrolled for nothing may be what was lost");
     w.assert_replay_is_life();
+}
+
+#[test]
+fn what_the_audit_alone_lacks_is_an_event_and_puts_no_list_in_doubt() {
+    let mut w = World::new();
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    let seen = w.input(Input::AuditLost { from: 1, to: 2 });
+    let bodies: Vec<_> = seen.records().map(|record| record.event.body.clone()).collect();
+    assert_eq!(bodies, [Event::LogGap { from: 1, to: 2, cause: GapCause::AuditDamaged, ranges: vec![] }]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+    w.restart();
+    assert_eq!(w.present("gate-in", "A"), "granted");
 }
 
 #[test]

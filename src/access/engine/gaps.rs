@@ -14,6 +14,11 @@ impl Engine {
         self.record(Event::LogGap { from, to, cause: GapCause::NotWritten, ranges: Vec::new() }, Flush::Soon, now);
     }
 
+    /// The state has what these events did, so no list is in doubt: the event explains why the audit lacks them.
+    pub(super) fn audit_lost(&mut self, from: u64, to: u64, now: Now) {
+        self.record(Event::LogGap { from, to, cause: GapCause::AuditDamaged, ranges: Vec::new() }, Flush::Soon, now);
+    }
+
     /// Events go at the hard limit of the journal: names them, so that they can go, and raises it.
     pub(super) fn removing(&mut self, ranges: &[(u64, u64)], now: Now) {
         for ranges in ranges.chunks(GAP_RANGES_MAX) {

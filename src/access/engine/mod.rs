@@ -240,6 +240,7 @@ impl Engine {
             Input::LinkUp { spread_ms, ask_every_stream } => self.link_up(spread_ms, ask_every_stream, now),
             Input::Digest { stream, at, sha256 } => self.digest(&stream, at, sha256, now),
             Input::Lost { from, to } => self.lost(from, to, now),
+            Input::AuditLost { from, to } => self.audit_lost(from, to, now),
             Input::Removing { ranges } => self.removing(&ranges, now),
             Input::Durable { through } => self.durable(through, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),

@@ -228,10 +228,9 @@ impl<'c> Assembly<'c> {
             if issues.is_empty() { "store complete".to_owned() } else { format!("{} recovery issue(s)", issues.len()) };
         let found = format!("{found}: {cards} cards, {events_replayed} events replayed in {took_ms} ms");
         core.input(Input::Boot { found, version }, now);
-        let issues = issues.iter().map(|issue| (AlarmKind::Store, issue.to_string()));
-        let insecure = config.insecure.iter().map(|detail| (AlarmKind::Insecure, detail.clone()));
-        for (kind, detail) in issues.chain(insecure) {
-            core.input(Input::Alarm { kind, portal: None, detail }, now);
+        issues.iter().for_each(|issue| core.found(issue, now));
+        for detail in &config.insecure {
+            core.input(Input::Alarm { kind: AlarmKind::Insecure, portal: None, detail: detail.clone() }, now);
         }
         Ok(core)
     }

@@ -174,6 +174,47 @@ fn what_a_generation_holds_is_lost_to_the_audit_only_and_the_scrub_reports_it() 
     assert_eq!(numbers(&store), (1..=LAST).filter(|n| *n != 10).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_log_gap_explains_what_the_audit_alone_lacks_and_no_start_reports_it_again() {
+    let disk = written();
+    let (path, _, to) = frame_of(&disk, 10);
+    disk.damage(&path, |bytes| bytes[to - 5] ^= 4);
+    let cause = GapCause::AuditDamaged;
+    let body = Event::LogGap { from: 10, to: 10, cause, ranges: Vec::new() };
+    let mut opened = open(&disk);
+    let event = AuditEvent { body, ..event(LAST + 1) };
+    opened.0.append(vec![Record { event, evidence: Vec::new(), flush: Flush::Soon }]);
+    opened.3.flush();
+    disk.crash(0);
+    let verified = verify_on(&disk).unwrap();
+    assert_eq!((verified.explained, verified.broken), (vec![(10, 10)], None));
+    let mut opened = open(&disk);
+    assert_eq!((opened.2.integrity, &opened.2.issues), (Integrity::Complete, &vec![]));
+    opened.3.keeper.scrub();
+    let reported = drain(&mut opened.1);
+    let is_lost = |event: &StoreEvent| matches!(event, StoreEvent::Found(RecoveryIssue::AuditLost { .. }));
+    assert!(!reported.iter().any(is_lost), "{reported:?}");
+    // A state that must do without the generations lacks the event all the same.
+    break_generation(&disk, 25);
+    break_generation(&disk, 50);
+    assert_eq!(open(&disk).2.integrity, Integrity::Damaged { lost_from: 10, lost_to: 10 });
+}
+
+#[test]
+fn the_scrub_does_not_report_a_loss_that_the_start_has_reported() {
+    let disk = written();
+    let (path, _, to) = frame_of(&disk, 60);
+    disk.damage(&path, |bytes| bytes[to - 5] ^= 4);
+    let mut opened = open(&disk);
+    assert_eq!(opened.2.lost, [(60, 60)]);
+    opened.3.keeper.scrub();
+    let reported = drain(&mut opened.1);
+    assert!(
+        !reported.iter().any(|event| matches!(event, StoreEvent::Found(RecoveryIssue::AuditLost { .. }))),
+        "{reported:?}"
+    );
+}
+
 fn break_generation(disk: &MemoryDisk, position: u64) {
     let name = disk.list("generations").unwrap().into_iter().find(|n| generation::position_of(n) == Some(position));
     disk.damage(&format!("generations/{}/records", name.unwrap()), |bytes| bytes[200] ^= 1);

@@ -55,6 +55,8 @@ pub struct GatewayCore {
     snapshot_event: Option<u64>,
     /// A write to the store was reported to hang, and nothing became durable since.
     stalled: bool,
+    /// The store was reported to fail, and not yet to work again.
+    failing: bool,
     digests: Digests,
     /// How the last order of an operator ended, and the event that its answer waits for.
     ordered: (u64, Ordered),
@@ -89,6 +91,7 @@ impl GatewayCore {
             publication: Publication::default(),
             snapshot_event: None,
             stalled: false,
+            failing: false,
             digests,
             ordered: (0, Ok(())),
             answers: Answers::default(),

@@ -10,6 +10,7 @@ use crate::access::id::{ClockTrust, Timestamp};
 use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
 use crate::access::portal::{Portal, PortalKind};
 use crate::access::state::State;
+use crate::gateway::ports::Part;
 use crate::store::{MemoryDisk, Options, StoreEvent};
 
 fn at(ms: u64) -> Now {
@@ -251,6 +252,27 @@ fn a_start_on_a_disk_that_cannot_be_written_and_the_first_failed_write_are_one_a
     assert_eq!(core.engine().status(at(20)).alarms.len() - before, 1);
     core.store_event(StoreEvent::Recovered, at(40));
     assert_eq!(core.engine().status(at(40)).alarms.len(), before);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_no_ready_gateway_until_something_is_durable_again() {
+    let (mut core, _orders) = core();
+    let readiness = core.readiness();
+    readiness.ready(Part::Gateway);
+    let durable = || StoreEvent::Durable { through: 1, took: Duration::ZERO };
+    core.store_event(StoreEvent::Stalled { for_ms: 2_000 }, at(0));
+    let why = readiness.reasons();
+    assert!(matches!(&why[..], [why] if why.contains("2000 ms") && why.contains("dmesg")), "{why:?}");
+    core.store_event(durable(), at(10));
+    assert_eq!(readiness.reasons(), Vec::<String>::new());
+    // What fails beside it still does.
+    let issue = crate::store::RecoveryIssue::CursorNotWritten { why: "no space".to_owned() };
+    core.store_event(StoreEvent::Failing { issue }, at(20));
+    core.store_event(StoreEvent::Stalled { for_ms: 2_000 }, at(30));
+    core.store_event(durable(), at(40));
+    assert_eq!(readiness.reasons().len(), 1);
+    core.store_event(StoreEvent::Recovered, at(50));
+    assert_eq!(readiness.reasons(), Vec::<String>::new());
 }
 
 #[test]

@@ -14,7 +14,8 @@ impl GatewayCore {
         let trouble = match event {
             StoreEvent::Durable { through, took, .. } => {
                 self.metrics.flush_seconds.observe(took.as_secs_f64());
-                if std::mem::take(&mut self.stalled) {
+                if std::mem::take(&mut self.stalled) && !self.failing {
+                    self.readiness.ready(Part::Store);
                     self.input(Input::StoreWorks, now);
                 }
                 return self.durable(through, now);
@@ -40,18 +41,26 @@ impl GatewayCore {
             }
             StoreEvent::Retained { first } => return tracing::info!(first, "old events were removed from the journal"),
             StoreEvent::Recovered => {
+                self.failing = false;
                 self.readiness.ready(Part::Store);
                 tracing::info!("the store works again");
                 return self.input(Input::StoreWorks, now);
             }
             StoreEvent::Failing { issue } => {
+                self.failing = true;
                 self.readiness.not_ready(Part::Store, issue.to_string());
                 // As a start reports it that finds the disk so: of one cause there is one alarm.
                 issue.to_string()
             }
             StoreEvent::Stalled { for_ms } => {
                 self.stalled = true;
-                format!("{} for {for_ms} ms", STORE_WRITES[1])
+                let why = format!(
+                    "{} for {for_ms} ms: the disk does not answer; decisions go on, nothing is acknowledged; look at the disk and \
+                     what the kernel reports of it (`dmesg`)",
+                    STORE_WRITES[1]
+                );
+                self.readiness.not_ready(Part::Store, why.clone());
+                why
             }
             StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),
             StoreEvent::ReserveReleased => {

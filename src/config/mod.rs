@@ -253,6 +253,11 @@ struct StoreTable {
     hash_uids: Key<bool>,
 }
 
+/// The name of the operator's socket in `data_dir`. The one of the simulator there is as long.
+pub const SOCKET_NAME: &str = "dormgate.sock";
+/// Bytes of the path of a socket: `sun_path` without the NUL at its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// The credential with the key of the store.
 const STORE_KEY: &str = "store_key";
 
@@ -316,7 +321,7 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
     let timezone = gateway.and_then(|table| table.timezone.parse(log, zone));
     let (timezone_name, timezone) = timezone.or_else(|| zone(DEFAULT_TIMEZONE).ok())?;
     let calendar = Calendar::new(timezone, schedule::schedules(log, &t.schedule));
-    let data_dir = gateway.and_then(|table| cx.path(&table.data_dir));
+    let data_dir = gateway.and_then(|table| data_dir_of(cx, &table.data_dir));
     let http = http::http(cx, &t.http, modbus_server.as_ref());
     let mut site = Site {
         gateway: id?,
@@ -338,6 +343,20 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
     };
     site.insecure = insecure(&site);
     Some(site)
+}
+
+/// The directory of the data, in which the operator's socket must fit.
+fn data_dir_of(cx: &Context<'_>, key: &secret::FileKey) -> Option<PathBuf> {
+    let dir = cx.path(key)?;
+    let bytes = dir.join(SOCKET_NAME).as_os_str().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        let why = format!(
+            "the path of the operator's socket `{SOCKET_NAME}` in it would have {bytes} bytes, and the system takes {SOCKET_PATH_BYTES_MAX}; \
+             choose a shorter path"
+        );
+        key.wrong(cx.log, why);
+    }
+    Some(dir)
 }
 
 /// The key of the store, if it is to be encrypted.

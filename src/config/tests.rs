@@ -124,6 +124,21 @@ fn the_data_dir_is_read_without_secrets_and_in_spite_of_other_diagnostics() {
 }
 
 #[test]
+fn a_data_dir_whose_socket_would_have_too_long_a_path_is_refused_where_it_stands() {
+    let text = |bytes: usize| {
+        let dir = "d".repeat(bytes - "/nowhere//dormgate.sock".len());
+        format!("[gateway]\nid = \"g\"\ndata_dir = \"{dir}\"\n[[portal]]\nid = \"!\"\n")
+    };
+    let of_path = |bytes| {
+        diagnostics(&text(bytes)).lines().filter(|line| line.starts_with("3:12")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of_path(107), Vec::<String>::new());
+    let expected = "3:12: `gateway.data_dir`: the path of the operator's socket `dormgate.sock` in it would have 108 bytes, and the \
+                    system takes 107; choose a shorter path";
+    assert_eq!(of_path(108), [expected]);
+}
+
+#[test]
 fn a_secret_falls_back_to_the_systemd_credential() {
     let dir = directory(&[
         ("cred/uplink_password", "from systemd\n"),

@@ -29,14 +29,12 @@ use tokio::sync::watch;
 use crate::browser;
 
 pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
+pub use crate::config::SOCKET_NAME;
 pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use collect::Links;
 pub use disk::DiskRoom;
 
-/// The socket's name in `data_dir`.
-pub const SOCKET_NAME: &str = "dormgate.sock";
-
-/// Serves `/healthz`, `/readyz`, `/metrics` and the console until `stop` is done.
+/// Serves `/healthz`, `/readyz`, `/metrics` and the console until `stop` is done, to so many connections at once.
 pub async fn serve_tcp(
     listener: TcpListener,
     pages: Pages,

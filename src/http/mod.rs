@@ -13,6 +13,7 @@ mod dates;
 mod disk;
 mod erase;
 mod people;
+mod serve;
 pub mod visitors;
 
 use std::io;
@@ -28,15 +29,15 @@ use tokio::sync::watch;
 
 use crate::browser;
 
-pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
 pub use crate::config::SOCKET_NAME;
+pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
 pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use collect::Links;
 pub use disk::DiskRoom;
 
 /// Serves `/healthz`, `/readyz`, `/metrics` and the console until `stop` is done, to so many connections at once.
 pub async fn serve_tcp(
-    listener: TcpListener,
+    (listener, room): (TcpListener, usize),
     pages: Pages,
     setup: console::Setup,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -51,10 +52,8 @@ pub async fn serve_tcp(
     let console = console::Console::new(pages.clone(), setup, is_loopback, ended);
     let app = public(pages).merge(console::routes(std::sync::Arc::clone(&console)));
     let app = app.fallback(no_page).method_not_allowed_fallback(no_method);
-    let app = app.into_make_service_with_connect_info::<console::Peer>();
-    let serving = axum::serve(console::Bounded::new(listener), app).with_graceful_shutdown(stop);
     tokio::select! {
-        served = serving => served,
+        () = serve::serve(console::Bounded::new(listener, room), app, stop) => Ok(()),
         () = console::run(console) => Err(io::Error::other("the audit is no longer followed")),
     }
 }

@@ -255,7 +255,8 @@ impl<'c> Assembly<'c> {
                 clock: self.clock.clone(),
                 timezone,
             };
-            let serving = crate::http::serve_tcp(listener, pages.clone(), setup, over(ended));
+            let room = super::files::room_of_pages(self.config);
+            let serving = crate::http::serve_tcp((listener, room), pages.clone(), setup, over(ended));
             tasks.push(tokio::spawn(async move {
                 if let Err(error) = serving.await {
                     tracing::error!(%error, "the pages are no longer served");

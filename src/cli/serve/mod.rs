@@ -1,6 +1,7 @@
 //! Runs the gateway from start to stop, for `run` and `demo`.
 
 mod assembly;
+mod files;
 mod reload;
 
 use std::future::Future;
@@ -61,6 +62,7 @@ async fn serve_with(
     ready: impl FnOnce(&Running),
     extra: impl FnOnce(&mut JoinSet<()>),
 ) -> Result<(), ServeError> {
+    files::raise_limit();
     let (mut parts, store_events, recovered, inbox) = Assembly::open(config, boot)?;
     let uplink = parts.uplink()?;
     parts.native()?;

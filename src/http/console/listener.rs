@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections at once; more wait until one ends.
+/// Connections at once where the limit of open files leaves room for them; more wait until one ends.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Pause after the system refuses a connection, as when it has no file descriptors left.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,11 +21,42 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(in crate::http) struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    /// How often the system refused a connection since it gave the last one.
+    refused: u64,
 }
 
 impl Bounded {
-    pub(in crate::http) fn new(listener: TcpListener) -> Self {
-        Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    /// `room`: connections at once.
+    pub(in crate::http) fn new(listener: TcpListener, room: usize) -> Self {
+        Self { listener, room: Arc::new(Semaphore::new(room.min(CONNECTIONS_MAX))), refused: 0 }
+    }
+
+    /// The next connection, once there is room for it. May be dropped and called again without losing one.
+    pub(in crate::http) async fn accept(&mut self) -> (Connection, Peer) {
+        // The semaphore is never closed.
+        let place = Arc::clone(&self.room).acquire_owned().await.ok();
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, from)) => {
+                    if let refused @ 1.. = std::mem::take(&mut self.refused) {
+                        tracing::info!(refused, "the console takes connections again");
+                    }
+                    // An event is small, and is to be on the page at once.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a connection of the console is slow");
+                    }
+                    return (Connection { stream, _place: place }, Peer(from));
+                }
+                Err(error) => {
+                    // One line for as long as it lasts.
+                    if self.refused == 0 {
+                        tracing::warn!(%error, "the console takes no connection");
+                    }
+                    self.refused = self.refused.saturating_add(1);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
     }
 }
 
@@ -40,41 +69,6 @@ pub(in crate::http) struct Connection {
 /// Who connected.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Peer(pub(super) SocketAddr);
-
-impl Connected<IncomingStream<'_, Bounded>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed.
-        let place = Arc::clone(&self.room).acquire_owned().await.ok();
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, from)) => {
-                    // An event is small, and is to be on the page at once.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "a connection of the console is slow");
-                    }
-                    return (Connection { stream, _place: place }, from);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the console takes no connection");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

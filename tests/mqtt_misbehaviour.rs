@@ -147,6 +147,10 @@ async fn a_refused_subscription_is_reported_and_the_link_serves_what_it_can() {
     let refused = Event::SubscriptionRefused { filter: "in".into() };
     assert_eq!(link.await.unwrap(), [refused, Event::Up { session_present: false }]);
     assert_eq!(numbers.refused_subscriptions.load(Relaxed), 1);
+    // Nothing arrives, so it is not up.
+    assert_eq!(numbers.up.load(Relaxed), 0);
+    assert!(numbers.state.refusal().is_some_and(|why| why.contains("access rules")));
+    assert!(numbers.state.connected_s().is_err());
 }
 
 #[tokio::test]

@@ -47,6 +47,13 @@ pub struct Pages {
     pub reload: mpsc::Sender<ReloadAsk>,
 }
 
+impl Pages {
+    /// Why the gateway is not ready; nothing: it is.
+    pub(super) fn not_ready(&self) -> Vec<String> {
+        self.readiness.reasons().into_iter().chain(self.links.refused()).collect()
+    }
+}
+
 /// Somebody asks that the configuration be read again.
 #[derive(Debug)]
 pub struct ReloadAsk(pub oneshot::Sender<Result<Reloaded, ReloadRefusal>>);
@@ -174,7 +181,7 @@ pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Val
             ListIntegrity::Damaged => "damaged",
         };
         fields.insert("list".to_owned(), json!(list));
-        fields.insert("not_ready".to_owned(), json!(pages.readiness.reasons()));
+        fields.insert("not_ready".to_owned(), json!(pages.not_ready()));
         let offline = state.status.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("offline".to_owned(), json!(offline));
         fields.insert("causes".to_owned(), state.status.causes.iter().map(cause).collect());

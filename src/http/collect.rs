@@ -36,6 +36,13 @@ impl Links {
         self.0.iter().map(|(link, counters)| (*link, counters.state.connected_s()))
     }
 
+    /// The links of portals at which a broker refuses everything. One that is away is no such link: its portals are known to be offline,
+    /// and the others work. Neither is the one to the centers, without which all portals work.
+    pub fn refused(&self) -> impl Iterator<Item = String> {
+        let of_portals = self.0.iter().filter(|(link, _)| *link != "uplink");
+        of_portals.filter_map(|(link, counters)| Some(format!("link {link}: {}", counters.state.refusal()?)))
+    }
+
     /// Shows the links at `/metrics`.
     pub fn register(self, registry: &mut Registry) {
         registry.register_collector(Box::new(self));

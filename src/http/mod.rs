@@ -115,7 +115,7 @@ async fn no_method(method: Method, uri: Uri) -> Response {
 }
 
 async fn readyz(State(pages): State<Pages>) -> Response {
-    let reasons = pages.readiness.reasons();
+    let reasons = pages.not_ready();
     if reasons.is_empty() {
         return "ready\n".into_response();
     }

@@ -103,6 +103,8 @@ struct Live {
     resetting: bool,
 }
 
+    /// When the broker rejected every subscription.
+    unserved: Option<Instant>,
 /// A connection to a broker, made again for ever.
 pub struct Connection {
     spec: LinkSpec,
@@ -315,7 +317,8 @@ impl Connection {
         } else {
             client.try_subscribe_many(filters.clone())
         };
-        self.phase = Phase::Live(Live { client, pump, since: Instant::now(), session_present, up: false, resetting });
+        let (since, up, unserved) = (Instant::now(), false, None);
+        self.phase = Phase::Live(Live { client, pump, since, session_present, up, resetting, unserved });
         if asked.is_err() {
             let filters = filters.into_iter().map(|f| f.path).collect::<Vec<_>>().join(", ");
             self.lost(&DisconnectReason::Network(format!("cannot subscribe to `{filters}`: not valid topic filters")));

@@ -4,33 +4,57 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+#[derive(Clone, Debug)]
+enum State {
+    Up(Instant),
+    Down(String),
+    Refused(String),
+}
+
 /// See the module's head.
 #[derive(Debug)]
-pub struct LinkState(Mutex<Result<Instant, String>>);
+pub struct LinkState(Mutex<State>);
 
 impl Default for LinkState {
     fn default() -> Self {
-        Self(Mutex::new(Err("no answer yet".to_owned())))
+        Self(Mutex::new(State::Down("no answer yet".to_owned())))
     }
 }
 
 impl LinkState {
     /// The link is connected and subscribed from now on.
     pub fn up(&self) {
-        *self.now() = Ok(Instant::now());
+        *self.now() = State::Up(Instant::now());
     }
 
     /// It is not, for this reason.
     pub fn down(&self, why: &str) {
-        *self.now() = Err(why.to_owned());
+        *self.now() = State::Down(why.to_owned());
     }
 
-    /// For how many seconds it has been connected.
+    /// It is connected, and the broker serves it nothing, for this reason.
+    pub fn refused(&self, why: &str) {
+        *self.now() = State::Refused(why.to_owned());
+    }
+
+    /// For how many seconds it has been connected and subscribed, or why it is not.
     pub fn connected_s(&self) -> Result<u64, String> {
-        self.now().clone().map(|since| since.elapsed().as_secs())
+        match &*self.now() {
+            State::Up(since) => Ok(since.elapsed().as_secs()),
+            State::Down(why) | State::Refused(why) => Err(why.clone()),
+        }
     }
 
-    fn now(&self) -> MutexGuard<'_, Result<Instant, String>> {
+    /// Why the broker serves it nothing although it is connected.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        match &*self.now() {
+            State::Refused(why) => Some(why.clone()),
+            State::Up(_) | State::Down(_) => None,
+        }
+    }
+
+    fn now(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,6 +22,9 @@ const SUBSCRIBED_WITHIN_S: u64 = 10;
 /// Longest wait for the broker to confirm a message, in seconds; then the connection is made again.
 const CONFIRMED_WITHIN_S: u64 = 30;
 
+/// While the broker rejects every subscription, they are sent again this often: its access rules may have changed.
+const SUBSCRIBED_AGAIN: Duration = Duration::from_secs(30);
+
 impl Connection {
     pub(super) fn happened(&mut self, event: ClientEvent) {
         match event {
@@ -98,6 +101,18 @@ impl Connection {
                 (None, SubscribeReasonCode::Success(_)) => {}
             }
         }
+        // Without those of the echo.
+        let mut answers = codes.iter().take(self.setup.subscriptions.len()).peekable();
+        let is_unserved = answers.peek().is_some() && answers.all(|code| *code == SubscribeReasonCode::Failure);
+        let was_unserved = std::mem::replace(&mut live.unserved, is_unserved.then(Instant::now)).is_some();
+        if is_unserved {
+            self.metrics
+                .state
+                .refused("the broker rejects every subscription, so nothing arrives; check its access rules");
+        } else if first_time || was_unserved {
+            self.metrics.state.up();
+        }
+        self.metrics.up.store(u64::from(!is_unserved), Relaxed);
         if !first_time {
             return;
         }
@@ -106,11 +121,18 @@ impl Connection {
         self.failures = 0;
         self.last_failure.clear();
         self.metrics.faults.over(BrokerFault::NeverSubscribes);
-        self.metrics.up.store(1, Relaxed);
-        self.metrics.state.up();
         self.events.push_back(Event::Up { session_present });
         if echo_works {
             self.next_echo();
+        }
+    }
+
+    fn subscribe_again(&mut self) {
+        let filters = connect::filters(&self.setup);
+        if let Phase::Live(live) = &mut self.phase {
+            live.unserved = Some(Instant::now());
+            // Full: the next time.
+            drop(live.client.try_subscribe_many(filters));
         }
     }
 
@@ -165,11 +187,15 @@ impl Connection {
     pub(super) fn check_waits(&mut self) {
         let Phase::Live(live) = &self.phase else { return };
         let lasted = live.since.elapsed();
-        if live.up && lasted >= Duration::from_millis(STABLE_MS) {
+        let (is_up, is_unserved) = (live.up, live.unserved.is_some_and(|at| at.elapsed() >= SUBSCRIBED_AGAIN));
+        if is_up && lasted >= Duration::from_millis(STABLE_MS) {
             self.backoff.reset();
         }
+        if is_unserved {
+            self.subscribe_again();
+        }
         let unconfirmed = self.outbox.oldest_unconfirmed().map(|at| at.elapsed()).unwrap_or_default();
-        if !live.up && lasted > Duration::from_secs(SUBSCRIBED_WITHIN_S) {
+        if !is_up && lasted > Duration::from_secs(SUBSCRIBED_WITHIN_S) {
             let why = format!("no answer to the subscriptions in {SUBSCRIBED_WITHIN_S} s");
             let detail = format!("{why}; the next broker of `urls` is tried, or the same again");
             self.metrics.faults.found(self.setup.link, BrokerFault::NeverSubscribes, "", &detail);

@@ -19,6 +19,11 @@ pub const STABLE_MS: u64 = 10_000;
 const TAKEOVER_MS: u64 = 5_000;
 /// So many of them in a row mean that another client uses our id.
 const TAKEOVERS_MAX: u32 = 3;
+/// Once that is so, a connection that lasted this long means that it does no more, in milliseconds: longer than the other one waits.
+const ALONE_MS: u64 = 30_000;
+/// The wait before the next attempt while another client uses our id, from the half of this to the whole, in milliseconds: each of the
+/// two serves for so long, and less than [`STABLE_MS`].
+const TAKEN_OVER_WAIT_MS: u64 = 8_000;
 /// So many equal protocol errors within [`POISON_MS`] mean that the session itself is bad.
 const POISON_MAX: u32 = 5;
 /// See [`POISON_MAX`]; in milliseconds.
@@ -52,6 +57,12 @@ impl Backoff {
     }
 }
 
+/// The wait while another client uses our id. `chance` is a random number.
+pub(super) fn taken_over_wait(chance: u32) -> Duration {
+    let half = TAKEN_OVER_WAIT_MS / 2;
+    Duration::from_millis(half + u64::from(chance) % (half + 1))
+}
+
 /// Recognises what disconnects in a row mean.
 #[derive(Debug, Default)]
 pub(super) struct Disconnects {
@@ -64,12 +75,32 @@ pub(super) struct Disconnects {
 impl Disconnects {
     /// A connection ended after `lasted` without a protocol error. `true`: another client seems to use our client id.
     pub(super) fn network(&mut self, lasted: Duration) -> bool {
-        if lasted >= Duration::from_millis(TAKEOVER_MS) {
+        let enough = if self.is_taken_over() { ALONE_MS } else { TAKEOVER_MS };
+        if lasted >= Duration::from_millis(enough) {
             self.short_in_a_row = 0;
             return false;
         }
-        self.short_in_a_row += 1;
+        self.short_in_a_row = self.short_in_a_row.saturating_add(1);
         self.short_in_a_row.is_multiple_of(TAKEOVERS_MAX)
+    }
+
+    /// Another client seems to use our client id.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.short_in_a_row >= TAKEOVERS_MAX
+    }
+
+    /// An attempt failed: the broker is away, so that the connections before ended with it and not by another client.
+    pub(super) fn failed_between(&mut self) {
+        self.short_in_a_row = 0;
+    }
+
+    /// A connection has lasted so long. `true`: no other client uses our client id.
+    pub(super) fn lasted(&mut self, lasted: Duration) -> bool {
+        let is_alone = lasted >= Duration::from_millis(ALONE_MS);
+        if is_alone {
+            self.short_in_a_row = 0;
+        }
+        is_alone
     }
 
     /// A connection ended with a protocol error. `true`: the same one again and again, so give up the session.
@@ -133,6 +164,28 @@ mod tests {
         assert_eq!([(); 3].map(|()| disconnects.network(short)), [false, false, true]);
         assert!(!disconnects.network(Duration::from_secs(60)));
         assert!(!disconnects.network(short));
+    }
+
+    #[test]
+    fn while_another_client_has_our_id_each_is_left_alone_for_seconds_and_then_both_are() {
+        let mut disconnects = Disconnects::default();
+        let (short, waited) = (Duration::from_millis(300), Duration::from_millis(TAKEN_OVER_WAIT_MS));
+        assert_eq!([(); 3].map(|()| disconnects.network(short)), [false, false, true]);
+        assert!(disconnects.is_taken_over());
+        assert!([0, 7, u32::MAX].map(taken_over_wait).iter().all(|wait| (4..=8).contains(&wait.as_secs())));
+        // Each connection now lasts for as long as the other client waits.
+        assert!(!disconnects.network(waited) && !disconnects.lasted(waited) && disconnects.is_taken_over());
+        assert!(disconnects.lasted(Duration::from_millis(ALONE_MS)) && !disconnects.is_taken_over());
+    }
+
+    #[test]
+    fn a_broker_that_is_away_between_short_connections_is_no_takeover() {
+        let mut disconnects = Disconnects::default();
+        for _ in 0..10 {
+            assert!(!disconnects.network(Duration::from_millis(300)));
+            disconnects.failed_between();
+        }
+        assert!(!disconnects.is_taken_over());
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,9 +3,11 @@
 //! One task owns it and does nothing else that takes long: `next` may be dropped at any await without losing anything, so
 //! it stands in a `select!` beside that task's orders. Publishing and acknowledging never wait.
 
+mod judge;
 mod live;
 
 use std::collections::{HashSet, VecDeque};
+use std::mem::Discriminant;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,9 +15,9 @@ use std::time::Duration;
 
 use rumqttc::{AsyncClient, Event as ClientEvent, Outgoing as ClientDid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use super::backoff::{Backoff, Disconnects, STABLE_MS};
+use super::backoff::{Backoff, Disconnects, STABLE_MS, taken_over_wait};
 use super::connect::{self, Accepted, Attempt, LinkError, Setup, Try};
 use super::echo::Echo;
 use super::faults::BrokerFault;
@@ -23,14 +25,14 @@ use super::metrics::LinkMetrics;
 use super::outbox::{MessageId, Outbox, Outgoing, PublishError};
 use super::pump::{DisconnectReason, EventPump};
 use super::tls::TlsFiles;
-use crate::config::{LinkSpec, Session};
+use crate::config::LinkSpec;
 
 /// How often the waits of a connection are checked, in milliseconds.
 const CHECK_MS: u64 = 1_000;
 /// An error that goes on is logged once in so many attempts.
 const LOG_EVERY: u64 = 60;
-/// So many connections in a row that the broker closed before CONNACK are a fault of the broker. Fewer are how a cluster starts.
-const CLOSED_MAX: u32 = 6;
+/// Of connections that end soon and alike, so many are logged one by one.
+const ALIKE_LOGGED: u64 = 3;
 
 /// Something to acknowledge to the broker; good for one connection only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +103,10 @@ struct Live {
     up: bool,
     /// Only made to give up the broker's session.
     resetting: bool,
-}
-
     /// When the broker rejected every subscription.
     unserved: Option<Instant>,
+}
+
 /// A connection to a broker, made again for ever.
 pub struct Connection {
     spec: LinkSpec,
@@ -119,6 +121,8 @@ pub struct Connection {
     events: VecDeque<Event>,
     backoff: Backoff,
     disconnects: Disconnects,
+    /// How many connections in a row ended soon and for a reason of the same kind as this one.
+    alike: (u64, Option<Discriminant<DisconnectReason>>),
     failures: u64,
     /// Attempts in a row that the broker ended before CONNACK.
     closed_unanswered: u32,
@@ -153,6 +157,7 @@ impl Connection {
             events: VecDeque::new(),
             backoff,
             disconnects: Disconnects::default(),
+            alike: (0, None),
             failures: 0,
             closed_unanswered: 0,
             patient: false,
@@ -337,31 +342,11 @@ impl Connection {
             reason.text().clone_into(&mut self.last_failure);
         }
         self.failures += 1;
+        self.disconnects.failed_between();
         self.judge_attempt(reason);
         self.reset_session = false;
         self.url = self.url.wrapping_add(1);
         self.wait();
-    }
-
-    /// Recognises a broker that closes every connection instead of answering.
-    fn judge_attempt(&mut self, reason: &DisconnectReason) {
-        if !matches!(reason, DisconnectReason::Closed(_)) {
-            self.closed_unanswered = 0;
-            return;
-        }
-        self.closed_unanswered = self.closed_unanswered.saturating_add(1);
-        if self.closed_unanswered >= CLOSED_MAX {
-            let will = match self.setup.will.as_ref().filter(|will| will.retain) {
-                Some(_) => {
-                    "may keep no retained messages, which the last will is (mosquitto: `retain_available true`), "
-                }
-                None => "may ",
-            };
-            let detail = format!(
-                "the broker closes connections before CONNACK, {CLOSED_MAX} times in a row; it {will}want TLS or not want it, or want another `client_id`: see its log"
-            );
-            self.metrics.faults.found(self.setup.link, BrokerFault::ClosesUnanswered, "", &detail);
-        }
     }
 
     /// The connection ended.
@@ -381,8 +366,11 @@ impl Connection {
             return;
         }
         LinkMetrics::count(&self.metrics.disconnects);
-        warn!(link = self.setup.link, lasted_ms = lasted.as_millis(), "connection lost: {}", reason.text());
         let is_short = lasted < Duration::from_millis(STABLE_MS);
+        let alike = self.ended_alike(reason, is_short);
+        if self.is_news() {
+            warn!(link = self.setup.link, lasted_ms = lasted.as_millis(), alike, "connection lost: {}", reason.text());
+        }
         self.patient = is_short && (self.patient || matches!(reason, DisconnectReason::Silent));
         self.judge(reason, lasted);
         self.events.push_back(Event::Down { why: reason.text().to_owned() });
@@ -392,38 +380,14 @@ impl Connection {
         self.wait();
     }
 
-    /// Recognises what disconnects in a row mean: a session that cannot be decoded, another client with the same id.
-    fn judge(&mut self, reason: &DisconnectReason, lasted: Duration) {
-        match reason {
-            DisconnectReason::Protocol(text) => {
-                let again = self.disconnects.protocol(text, Instant::now());
-                if again && self.setup.session == Session::Persistent {
-                    LinkMetrics::count(&self.metrics.session_resets);
-                    let link = self.setup.link;
-                    error!(link, "the broker keeps sending what cannot be decoded ({text}); giving up its session");
-                    self.reset_session = true;
-                }
-            }
-            DisconnectReason::Network(_) | DisconnectReason::Closed(_) | DisconnectReason::Silent => {
-                if self.disconnects.network(lasted) {
-                    LinkMetrics::count(&self.metrics.takeovers);
-                    let id = &self.spec.client_id;
-                    warn!(
-                        link = self.setup.link,
-                        "connections end at once: does another client use the client id `{id}`?"
-                    );
-                }
-            }
-        }
-    }
-
     fn url_text(&self) -> String {
         self.spec.urls.get(self.url % self.spec.urls.len().max(1)).map(ToString::to_string).unwrap_or_default()
     }
 
     fn wait(&mut self) {
         let chance = getrandom::u32().unwrap_or(0);
-        self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(self.backoff.next(chance))));
+        let wait = if self.disconnects.is_taken_over() { taken_over_wait(chance) } else { self.backoff.next(chance) };
+        self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(wait)));
     }
 }
 

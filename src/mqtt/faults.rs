@@ -18,6 +18,10 @@ names! {
         RejectsSubscription,
         /// It grants QoS 0 where QoS 1 was asked for.
         LowersQos,
+        /// Another client has our id at it: each ends the other's connection.
+        SharesClientId,
+        /// It keeps sending what cannot be decoded.
+        SendsGarbage,
         /// It never answers a subscription.
         NeverSubscribes,
         /// It kept the session and lost messages of it.

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{AckToken, Connection, Event, Message, Phase};
-use crate::mqtt::backoff::STABLE_MS;
 use crate::mqtt::connect;
 use crate::mqtt::echo::ECHO_SLOW_MS;
 use crate::mqtt::faults::BrokerFault;
@@ -116,8 +115,10 @@ impl Connection {
         if !first_time {
             return;
         }
-        let url = self.url_text();
-        info!(link = self.setup.link, %url, session_present, connection = self.generation, "connected");
+        if self.is_news() {
+            let url = self.url_text();
+            info!(link = self.setup.link, %url, session_present, connection = self.generation, "connected");
+        }
         self.failures = 0;
         self.last_failure.clear();
         self.metrics.faults.over(BrokerFault::NeverSubscribes);
@@ -188,8 +189,8 @@ impl Connection {
         let Phase::Live(live) = &self.phase else { return };
         let lasted = live.since.elapsed();
         let (is_up, is_unserved) = (live.up, live.unserved.is_some_and(|at| at.elapsed() >= SUBSCRIBED_AGAIN));
-        if is_up && lasted >= Duration::from_millis(STABLE_MS) {
-            self.backoff.reset();
+        if is_up {
+            self.has_lasted(lasted);
         }
         if is_unserved {
             self.subscribe_again();

@@ -7,10 +7,6 @@ use super::{ConfigArg, Exit, bad_config, print_error};
 use crate::config;
 
 pub(super) fn run(args: &ConfigArg) -> Exit {
-    let config = match config::load(&args.config) {
-        Ok(config) => config,
-        Err(error) => return bad_config(&error),
-    };
     // One thread for all links and the gateway: a request is decided without waking another thread, which costs more than the
     // decision. Slow work (the disk, the parsing of a bulk load, digests) has threads of its own.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -20,10 +16,14 @@ pub(super) fn run(args: &ConfigArg) -> Exit {
             return Exit::Failed;
         }
     };
+    // Before anything that takes time: a stop during the start is a stop too, and not the end by a signal.
+    let signals = runtime.block_on(async { Ok::<_, std::io::Error>((stop_signal()?, signal(SignalKind::hangup())?)) });
+    let config = match config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => return bad_config(&error),
+    };
     let outcome = runtime.block_on(async {
-        let signals = |source| ServeError::Listen { what: "signals".to_owned(), source };
-        let stop = stop_signal().map_err(signals)?;
-        let hangup = signal(SignalKind::hangup()).map_err(signals)?;
+        let (stop, hangup) = signals.map_err(|source| ServeError::Listen { what: "signals".to_owned(), source })?;
         serve_file(&config, Source { file: args.config.clone(), hangup }, stop).await
     });
     // Does not wait for a thread that hangs on a stuck disk; what was acknowledged is on the disk.

@@ -253,12 +253,13 @@ fn claim(dir: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Whether a file is not written because its disk or directory cannot be: read-only, full, or closed to this user.
+/// Whether a file is not written because its disk or directory cannot be: read-only, full, failing, or closed to this user.
 #[must_use]
 pub fn cannot_be_written(error: &io::Error) -> bool {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     let forbidden = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
-    full.contains(&error.kind()) || forbidden.contains(&error.kind())
+    let fails = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    fails || full.contains(&error.kind()) || forbidden.contains(&error.kind())
 }
 
 fn store_error(dir: &Path, error: io::Error) -> StoreError {

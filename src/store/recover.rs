@@ -156,6 +156,8 @@ fn judge_tail(
         tracing::warn!("cannot remove the unfinished end of `{segment}` yet: {error}");
         end.repair = Some(repair);
     }
-    replayed.issues.push(RecoveryIssue::TornTail { segment, bytes: tail.bad });
+    if tail.bad > 0 {
+        replayed.issues.push(RecoveryIssue::TornTail { segment, bytes: tail.bad });
+    }
     end
 }

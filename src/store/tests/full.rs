@@ -184,6 +184,31 @@ fn a_cursor_that_cannot_be_written_is_reported_once_until_all_works_again() {
 }
 
 #[test]
+fn a_start_on_a_disk_that_fails_to_be_written_is_like_one_on_a_read_only_disk() {
+    let error = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+    use rustix::io::Errno;
+    for errno in [Errno::IO, Errno::ROFS, Errno::NOSPC, Errno::ACCESS] {
+        assert!(cannot_be_written(&error(errno)), "{errno}");
+    }
+    for errno in [Errno::MFILE, Errno::NOTDIR] {
+        assert!(!cannot_be_written(&error(errno)), "{errno}");
+    }
+}
+
+#[test]
+fn a_segment_that_was_only_begun_is_removed_and_no_unfinished_write_is_reported() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=3);
+    disk.write_at(&replay::Segment::path(4), 0, b"").unwrap();
+    disk.sync(&replay::Segment::path(4)).unwrap();
+    disk.sync_dir("journal").unwrap();
+    let recovered = open(&disk).2;
+    assert_eq!((recovered.state, recovered.issues), (log_of(1..=3), vec![]));
+    assert!(!disk.files().iter().any(|(name, _)| *name == replay::Segment::path(4)), "{:?}", disk.files());
+}
+
+#[test]
 fn a_generation_that_does_not_fit_is_reported_and_the_journal_still_has_all() {
     let disk = MemoryDisk::new();
     let mut opened = open(&disk);

@@ -366,7 +366,7 @@ fn the_figures_in_the_document_are_those_of_the_program() {
         format!("there are at most {};", limits::SESSIONS_MAX),
         format!("after {} wrong tokens from one address", limits::WRONG_A_MINUTE_MAX),
         format!("or {} from all addresses together", limits::WRONG_IN_SUM_A_MINUTE_MAX),
-        format!("| {}; more wait.", limits::CONNECTIONS_MAX),
+        format!("| {}, fewer where few files may be open", limits::CONNECTIONS_MAX),
         format!("look at once: {};", limits::STREAMS_MAX),
         format!("| {}; what is older is named", spaced(limits::RESUME_EVENTS_MAX)),
         format!("| {}, of the newest {} events", limits::ALARMS_MAX, spaced(limits::SEED_EVENTS_MAX)),

@@ -135,7 +135,9 @@ async fn a_gate_with_a_tasmota_reader_and_a_shelly_opens_for_who_may_once_a_card
 
     let denied = devices.present_until_decided(&site, began, OTHER).await;
     assert_eq!(denied["reason"], "not_enrolled", "{denied}");
-    let before = devices.peer.mark();
+    let old = decided(&site, began, GATE, CARD).await;
+    assert_eq!((&old["decision"], &old["reason"]), (&json!("deny"), &json!("stale_request")), "{old}");
+    let (before, began) = (devices.peer.mark(), site.peer.mark());
     let presented = devices.card(CARD);
     devices.peer.report("tele/gate_side_reader/SENSOR", presented.clone()).await;
     let opened = devices.call(before, "Switch.Set").await;

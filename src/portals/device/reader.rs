@@ -15,9 +15,6 @@ use super::rounds::Rounds;
 pub const STALE_MS: u64 = 3000;
 /// The same for a reader that shows the card as long as it is there: the card is there now, and when it came is not known.
 pub const LEVEL_STALE_MS: u64 = 5000;
-/// A latch that is clear for less than this and then holds the same card again shows a card that was left lying, in milliseconds. Who
-/// presents a card twice takes longer.
-pub const LATCH_AGAIN_MS: u64 = 500;
 /// How soon an order to take the next card is given again while it has no effect, in milliseconds.
 const ACCEPT_AGAIN_MS: u64 = 500;
 /// How long a latch may stay set after it was ordered to be released, in milliseconds: from then on the reader lets nobody in.
@@ -286,22 +283,12 @@ impl Reader {
     }
 
     fn latched(&mut self, card: Option<Presented>, at: Instant, fresh: bool) -> Vec<CardEvent> {
-        let is_again = |since: Instant| at.saturating_duration_since(since) < Duration::from_millis(LATCH_AGAIN_MS);
         let old = std::mem::replace(&mut self.place, Place::Empty);
         let Some(card) = card else {
             self.latch(false, at);
-            self.place = match old {
-                Place::Holds(old) => Place::Leaving(Some(old), at),
-                Place::Leaving(old, since) if is_again(since) => Place::Leaving(old, since),
-                Place::Leaving(..) | Place::Empty => Place::Empty,
-            };
             return Vec::new();
         };
-        let is_same = match &old {
-            Place::Holds(old) => fresh && *old == card,
-            Place::Leaving(old, since) => old.as_ref() == Some(&card) && is_again(*since),
-            Place::Empty => false,
-        };
+        let is_same = fresh && old == Place::Holds(card.clone());
         self.place = Place::Holds(card.clone());
         if !is_same {
             self.tries = Tries::default();

@@ -103,7 +103,7 @@ fn a_latched_card_comes_once_and_again_after_its_latch_was_clear() {
     assert_eq!(bench.reader.accept(), None);
     assert_eq!(bench.shows(305, Some(A)), [], "read before it was accepted");
     assert_eq!(bench.shows(450, None), []);
-    assert_eq!(bench.shows(450 + LATCH_AGAIN_MS, Some(A)), [Came(card(A))]);
+    assert_eq!(bench.shows(600, Some(A)), [Came(card(A))]);
     bench.reader.not_passed_on();
     assert_eq!((bench.reader.accept(), bench.shows(1100, Some(A))), (None, vec![Came(card(A))]));
 }
@@ -135,24 +135,15 @@ fn a_latch_that_is_slow_to_clear_gives_its_card_once_and_is_released_again_now_a
 }
 
 #[test]
-fn a_card_left_at_a_latch_is_one_presentation_and_a_card_presented_twice_is_two() {
+fn a_latch_that_was_read_clear_presents_the_same_card_again_however_soon() {
     let mut bench = Bench::new(ReaderKind::Latch { repeats: false });
     bench.shows(0, None);
-    let mut came = Vec::new();
-    for at_ms in (100..12_000).step_by(100) {
-        // The latch is released at once and set again 300 ms later.
-        let shown = (at_ms % 300 == 100).then_some(A);
-        came.extend(bench.shows(at_ms, shown));
-        if bench.reader.accept().is_some() {
-            bench.accepted(at_ms + 10);
-        }
-    }
-    assert_eq!(came, [Came(card(A))]);
-    assert_eq!(bench.reader.stuck(), None);
-    for at_ms in [13_000, 14_000] {
+    for at_ms in (100..1_000).step_by(100) {
         assert_eq!(bench.shows(at_ms, Some(A)), [Came(card(A))]);
-        assert_eq!(bench.shows(at_ms + 150, None), []);
+        bench.accepted(at_ms + 10);
+        assert_eq!(bench.shows(at_ms + 20, None), []);
     }
+    assert_eq!(bench.reader.stuck(), None);
 }
 
 #[test]

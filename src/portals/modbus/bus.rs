@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::field::display;
 
@@ -133,6 +133,8 @@ impl ModbusReader {
             let accepted = Event::Accepted { slot, at, failed };
             // A portal that has ended receives nothing any more.
             drop(events.send(accepted).await);
+            // A latch that is set again before it was read clear would show the card of before.
+            device.bus.poll_now(device.unit);
         });
     }
 
@@ -204,6 +206,8 @@ pub struct Bus {
     id: Arc<str>,
     jobs: mpsc::Sender<Job>,
     units: Arc<HashMap<u8, watch::Receiver<SourceState>>>,
+    /// Of each unit: its polls are due now.
+    due: Arc<HashMap<u8, Notify>>,
     observer: Arc<dyn Observer>,
 }
 
@@ -238,6 +242,21 @@ impl Bus {
     pub fn unit(&self, unit: u8) -> Option<watch::Receiver<SourceState>> {
         self.units.get(&unit).cloned()
     }
+
+    /// Has the polls of `unit` that wait for their time read now.
+    fn poll_now(&self, unit: u8) {
+        if let Some(due) = self.due.get(&unit) {
+            due.notify_waiters();
+        }
+    }
+
+    /// Done when the polls of `unit` are to read before their time.
+    pub(super) async fn poll_due(&self, unit: u8) {
+        match self.due.get(&unit) {
+            Some(due) => due.notified().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// The line and its task. `units` are those that will be asked, each with its slowest reply.
@@ -250,7 +269,8 @@ pub fn open(
     let health = Health::new(units.keys().copied(), now);
     let (jobs, waiting) = mpsc::channel(JOBS_MAX);
     let id = Arc::from(spec.id.as_str());
-    let bus = Bus { id, jobs, units: Arc::new(health.watch()), observer: Arc::clone(&observer) };
+    let due = Arc::new(units.keys().map(|unit| (*unit, Notify::new())).collect());
+    let bus = Bus { id, jobs, units: Arc::new(health.watch()), due, observer: Arc::clone(&observer) };
     let timeout = Duration::from_millis(u64::from(spec.timeout_ms));
     let slowest = units.values().copied().fold(timeout, Duration::max);
     let task = Task {

@@ -78,6 +78,7 @@ impl Polling {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
+                () = self.device.bus.poll_due(self.device.unit) => {}
                 () = super::stopped(&mut stop) => return,
             }
             match self.once().await {

@@ -159,11 +159,11 @@ async fn connections_that_end_at_once_again_and_again_are_counted_as_a_takeover(
     let (mut link, numbers) = link(&broker);
     let link = tokio::spawn(async move {
         let mut ended = 0;
-        while ended < 3 {
+        while ended < 6 {
             ended += usize::from(matches!(link.next().await, Event::Down { .. }));
         }
     });
-    for ended in 0..3 {
+    for ended in 0..6 {
         assert_eq!((numbers.takeovers.load(Relaxed), faults(&numbers)), (0, vec![]), "{ended}");
         let (mut client, _) = broker.client().await;
         report(&mut client, &CONNACK).await;

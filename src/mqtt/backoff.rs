@@ -17,8 +17,8 @@ pub const BACKOFF_MAX_LOOPBACK_MS: u64 = 500;
 pub const STABLE_MS: u64 = 10_000;
 /// A connection that ended sooner than this may have been taken over, in milliseconds.
 const TAKEOVER_MS: u64 = 5_000;
-/// So many of them in a row mean that another client uses our id.
-const TAKEOVERS_MAX: u32 = 3;
+/// So many of them in a row mean that another client uses our id. Fewer may be restarts of a broker that is back at once.
+const TAKEOVERS_MAX: u32 = 6;
 /// Once that is so, a connection that lasted this long means that it does no more, in milliseconds: longer than the other one waits.
 const ALONE_MS: u64 = 30_000;
 /// The wait before the next attempt while another client uses our id, from the half of this to the whole, in milliseconds: each of the
@@ -161,7 +161,7 @@ mod tests {
     fn connections_that_keep_ending_at_once_look_like_a_takeover() {
         let mut disconnects = Disconnects::default();
         let short = Duration::from_millis(300);
-        assert_eq!([(); 3].map(|()| disconnects.network(short)), [false, false, true]);
+        assert_eq!([(); 6].map(|()| disconnects.network(short)), [false, false, false, false, false, true]);
         assert!(!disconnects.network(Duration::from_secs(60)));
         assert!(!disconnects.network(short));
     }
@@ -170,7 +170,7 @@ mod tests {
     fn while_another_client_has_our_id_each_is_left_alone_for_seconds_and_then_both_are() {
         let mut disconnects = Disconnects::default();
         let (short, waited) = (Duration::from_millis(300), Duration::from_millis(TAKEN_OVER_WAIT_MS));
-        assert_eq!([(); 3].map(|()| disconnects.network(short)), [false, false, true]);
+        assert_eq!([(); 6].map(|()| disconnects.network(short)), [false, false, false, false, false, true]);
         assert!(disconnects.is_taken_over());
         assert!([0, 7, u32::MAX].map(taken_over_wait).iter().all(|wait| (4..=8).contains(&wait.as_secs())));
         // Each connection now lasts for as long as the other client waits.

@@ -59,9 +59,16 @@ async fn what_is_published_is_answered_and_its_head_follows() {
     let center = service(dir.path(), &broker, Attention::Answers);
     let publishing = center.publish_and_wait(Some(&g1), vec![lost()], PATIENCE);
     let answering = async {
-        assert_eq!(gateway.next().await, Understood::Changes(at(1), Channel::Campus));
-        let Understood::Head(head) = gateway.next().await else { panic!("no head") };
-        assert_eq!((head.stream.as_str(), head.at, head.cards), ("card-office", at(1), 1));
+        // Heads with `seq` 0, of a center that has published nothing yet, may come before.
+        assert_eq!(gateway.next_but_heads().await, Understood::Changes(at(1), Channel::Campus));
+        let head = loop {
+            match gateway.next().await {
+                Understood::Head(head) if head.at == at(1) => break head,
+                Understood::Head(_) => {}
+                other => panic!("no head: {other:?}"),
+            }
+        };
+        assert_eq!((head.stream.as_str(), head.cards), ("card-office", 1));
         gateway.ack("card-office", at(1), Outcome::Applied).await;
     };
     let (answers, ()) = tokio::join!(publishing, answering);
@@ -129,7 +136,7 @@ async fn audit_is_acknowledged_by_who_attends_and_by_nobody_else() {
     assert!(attending.wait_up(PATIENCE).await && passing.wait_up(PATIENCE).await);
     let mut unconfirmed = passing.reports();
     gateway.publish(Up::Audit, batch).await;
-    assert_eq!(gateway.next().await, Understood::AuditAck(1));
+    assert_eq!(gateway.next_but_heads().await, Understood::AuditAck(1));
     assert_eq!(std::fs::read_to_string(dir.path().join("g1/audit.jsonl")).unwrap(), format!("{event}\n"));
     assert!(
         !std::iter::from_fn(|| unconfirmed.try_recv().ok())
@@ -148,7 +155,7 @@ async fn a_command_is_replied_to_and_never_sent_late() {
     let release = CommandKind::Release { portal: "gate-in".parse().unwrap() };
     let asking = center.command(&g1, release.clone(), Some("staff:77"), PATIENCE);
     let replying = async {
-        let Understood::Command(jti, kind) = gateway.next().await else { panic!("no command") };
+        let Understood::Command(jti, kind) = gateway.next_but_heads().await else { panic!("no command") };
         assert_eq!(kind, release);
         let reply = Reply { jti: Some(jti), status: ReplyStatus::Ok, error: None, result: None };
         gateway.publish(Up::Reply, up::encode(&reply).unwrap()).await;
@@ -163,7 +170,7 @@ async fn a_command_is_replied_to_and_never_sent_late() {
     let mut gateway = Gateway::start(&broker, &configuration).await;
     assert!(center.wait_up(PATIENCE).await);
     center.publish(Some(&g1), vec![lost()]).await.unwrap();
-    assert_eq!(gateway.next().await, Understood::Changes(at(1), Channel::Gateway));
+    assert_eq!(gateway.next_but_heads().await, Understood::Changes(at(1), Channel::Gateway));
 }
 
 #[tokio::test]
@@ -177,7 +184,7 @@ async fn a_state_that_the_broker_kept_is_reported_also_to_who_listens_only_later
     let center = service(dir.path(), &broker, Attention::Answers);
     let publishing = center.publish_and_wait(Some(&g1), vec![lost()], PATIENCE);
     let answering = async {
-        assert_eq!(gateway.next().await, Understood::Changes(at(1), Channel::Gateway));
+        assert_eq!(gateway.next_but_heads().await, Understood::Changes(at(1), Channel::Gateway));
         gateway.ack("center", at(1), Outcome::Applied).await;
     };
     let (answered, ()) = tokio::join!(publishing, answering);

@@ -212,6 +212,17 @@ fn used_paths(code: &str) -> Vec<String> {
         let Some((_, tree)) = line.split_once("use ").filter(|(before, _)| !before.contains("fn ")) else { continue };
         expand("", &tree.replace('\n', " "), &mut paths);
     }
+    // What is named in full where it is used.
+    for start in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(start) {
+            let is_inside = code.get(..at).unwrap().ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':'));
+            let path = code.get(at..).unwrap();
+            let end = path.find(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | ':')).unwrap_or(path.len());
+            if !is_inside {
+                paths.push(path.get(..end).unwrap().to_owned());
+            }
+        }
+    }
     paths
 }
 
@@ -371,6 +382,7 @@ fn violations_are_found() {
         ("access/b.rs", "pub(super) use super::c::{\n    C,\n};"),
         ("access/c.rs", "use crate::{wire, access::a::A as B};"),
     ]);
+    circle(&[("access/a.rs", "fn a() { super::b::b() }"), ("access/b.rs", "use super::a::a;")]);
     one(misplaced_libraries, &[("gateway/mod.rs", "#[derive(serde::Serialize)]")]);
     one(misplaced_libraries, &[("gateway/mod.rs", "use rumqttc;")]);
     one(misplaced_libraries, &[("store/a.rs", "use sled::Db;"), ("store/b.rs", "sled::open()")]);

@@ -15,13 +15,9 @@ use super::api::{Asked, bare, refuse};
 use crate::access::decision::GrantFlag;
 use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
-use crate::store::{Store, StoredEvent};
+use crate::store::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Store};
 use crate::wire::audit::decode;
 
-/// Events read for one page, at most.
-pub const PAGE_EVENTS_MAX: usize = 1_000;
-/// Bytes of events read for one page, about.
-pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Pages read at once; more wait.
 const PAGES_AT_ONCE: usize = 2;
 
@@ -169,21 +165,6 @@ fn read(store: &Store, (from, back): (Option<u64>, Option<u64>), filter: &Filter
     }
     body.extend_from_slice(b"]}\n");
     Ok(body)
-}
-
-/// Hands on the events from `from` on below `end`, in their order; no more than a page of them is in memory. Blocks on the disk.
-pub(super) fn for_each(
-    store: &Store,
-    (mut from, end): (u64, u64),
-    mut each: impl FnMut(StoredEvent),
-) -> std::io::Result<()> {
-    while from < end {
-        let events = store.read_blocking(from, PAGE_EVENTS_MAX, PAGE_BYTES_MAX)?;
-        let Some(last) = events.last() else { break };
-        from = last.n + 1;
-        events.into_iter().filter(|event| event.n < end).for_each(&mut each);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

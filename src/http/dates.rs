@@ -3,8 +3,7 @@
 use crate::access::effect::QueryResult;
 use crate::access::event::Event;
 use crate::access::explain::SetBy;
-use crate::http::audit::{PAGE_EVENTS_MAX, for_each};
-use crate::store::{Store, StoredEvent};
+use crate::store::{PAGE_EVENTS_MAX, Store, StoredEvent};
 use crate::wire::audit::decode;
 
 /// Events looked through, from the last one back, for the time of a change.
@@ -58,7 +57,7 @@ fn date_from(store: &Store, (begin, end): (u64, u64), sought: &mut [&mut SetBy])
         }
     };
     // What cannot be read has no time.
-    drop(for_each(store, (begin, end + 1), date));
+    drop(store.each_blocking((begin, end + 1), date));
 }
 
 fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {

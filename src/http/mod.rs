@@ -30,8 +30,8 @@ use tokio::sync::watch;
 use crate::browser;
 
 pub use crate::config::SOCKET_NAME;
+pub use crate::store::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
-pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use collect::Links;
 pub use disk::DiskRoom;
 

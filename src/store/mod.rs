@@ -78,6 +78,10 @@ use shared::{Shared, lock};
 
 /// Longest time [`Store::close`] waits for what is left to be written, in milliseconds; SIGTERM must drain within 5 s.
 pub const CLOSE_MS_MAX: u64 = 4000;
+/// Events read at once, at most.
+pub const PAGE_EVENTS_MAX: usize = 1_000;
+/// Bytes of events read at once, about.
+pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Locked while a data directory is in use.
 const LOCK: &str = "lock";
 
@@ -385,6 +389,18 @@ impl Store {
     /// there is one. Blocks on the disk.
     pub fn read_blocking(&self, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
         self.0.0.reader.read(from, max_events, max_bytes)
+    }
+
+    /// Hands on the durable events from `from` on below `end`, in their order; no more than a page of them is in memory. Blocks on the
+    /// disk.
+    pub fn each_blocking(&self, (mut from, end): (u64, u64), mut each: impl FnMut(StoredEvent)) -> io::Result<()> {
+        while from < end {
+            let events = self.read_blocking(from, PAGE_EVENTS_MAX, PAGE_BYTES_MAX)?;
+            let Some(last) = events.last() else { break };
+            from = last.n + 1;
+            events.into_iter().filter(|event| event.n < end).for_each(&mut each);
+        }
+        Ok(())
     }
 
     /// [`Self::read_blocking`] on a thread made for that.

@@ -9,7 +9,6 @@ use axum::body::Bytes;
 use super::mask;
 use crate::access::event::{AuditEvent, Event, Mark};
 use crate::access::id::PortalId;
-use crate::http::audit::for_each;
 use crate::store::{Store, StoredEvent};
 use crate::wire::audit::decode;
 
@@ -66,7 +65,7 @@ impl Board {
         let mut board = Self::default();
         let from = store.first().max(through.saturating_sub(SEED_EVENTS_MAX)).max(1);
         // What cannot be read is not shown.
-        drop(for_each(store, (from, through + 1), |stored| {
+        drop(store.each_blocking((from, through + 1), |stored| {
             let (frame, event) = Frame::new(stored);
             board.take(&frame, event.as_ref());
         }));

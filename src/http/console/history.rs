@@ -16,8 +16,8 @@ use super::guard::Caller;
 use super::{Shared, asked, asked_in_part, wrong};
 use crate::access::id::HASH_PREFIX;
 use crate::http::api::{body, refuse};
-use crate::http::audit::{Filter, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PageFor, for_each};
-use crate::store::{Store, StoredEvent};
+use crate::http::audit::{Filter, PageFor};
+use crate::store::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Store, StoredEvent};
 use crate::wire::audit::NO_HASH;
 use crate::wire::{csv, erased};
 
@@ -90,7 +90,7 @@ fn seen(stored: StoredEvent, filter: &Filter, whole: bool) -> Option<Bytes> {
 /// The events from `begin` on below `end`.
 fn read(store: &Store, begin: u64, end: u64) -> Result<Vec<StoredEvent>, String> {
     let mut events = Vec::new();
-    for_each(store, (begin, end), |event| events.push(event)).map_err(|error| error.to_string())?;
+    store.each_blocking((begin, end), |event| events.push(event)).map_err(|error| error.to_string())?;
     Ok(events)
 }
 

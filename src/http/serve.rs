@@ -1,5 +1,6 @@
 //! Serves pages over TCP. A client that does not finish the head of its request gives its place to the next one.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::console::{Bounded, Connection, Peer};
+use super::console::Bounded;
 
 /// So long the head of a request may take, from the connection or the last answer on.
 const HEAD_MAX: Duration = Duration::from_secs(20);
@@ -27,8 +29,12 @@ pub(super) async fn serve(mut listener: Bounded, app: Router, stop: impl Future<
     loop {
         tokio::select! {
             () = &mut stop => break,
-            (stream, peer) = listener.accept() => {
-                drop(connections.spawn(connection(stream, peer, app.clone(), ended.clone())));
+            (stream, peer, place) = listener.accept() => {
+                let served = connection(stream, peer, app.clone(), ended.clone());
+                drop(connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                }));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -39,7 +45,7 @@ pub(super) async fn serve(mut listener: Bounded, app: Router, stop: impl Future<
 }
 
 /// Serves one connection. After `ended` it has no further request.
-async fn connection(stream: Connection, peer: Peer, app: Router, mut ended: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, app: Router, mut ended: watch::Receiver<bool>) {
     let app = TowerToHyperService::new(app);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -65,7 +71,7 @@ async fn connection(stream: Connection, peer: Peer, app: Router, mut ended: watc
 mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -82,7 +88,7 @@ mod tests {
     async fn a_request_whose_head_does_not_end_gives_its_place_to_the_next() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = Router::new().route("/healthz", get(|ConnectInfo(_): ConnectInfo<Peer>| async { "ok" }));
+        let app = Router::new().route("/healthz", get(|ConnectInfo(_): ConnectInfo<SocketAddr>| async { "ok" }));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stopped = async { drop(stopped.await) };
         let served = tokio::spawn(serve(Bounded::new(listener, 1), app, stopped));

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{Stream, unfold};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use super::super::{GatewayEvent, Report};
 use super::Shared;
@@ -51,7 +50,8 @@ pub(super) struct EventLog {
     run: i64,
     ring: Mutex<Ring>,
     newest: watch::Sender<u64>,
-    listeners: AtomicUsize,
+    /// The [`LISTENERS_MAX`] places.
+    listeners: Arc<Semaphore>,
 }
 
 impl EventLog {
@@ -61,7 +61,7 @@ impl EventLog {
             run: clock.now().wall.0,
             ring: Mutex::default(),
             newest: watch::Sender::new(0),
-            listeners: AtomicUsize::new(0),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
         });
         let collected = Arc::clone(&log);
         tokio::spawn(async move {
@@ -170,12 +170,7 @@ struct Listener {
     newest: watch::Receiver<u64>,
     after: u64,
     has_missed: bool,
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.log.listeners.fetch_sub(1, Ordering::Relaxed);
-    }
+    _place: OwnedSemaphorePermit,
 }
 
 pub(super) async fn events(
@@ -184,18 +179,15 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let log = Arc::clone(&api.events);
-    if log.listeners.fetch_add(1, Ordering::Relaxed) >= LISTENERS_MAX {
-        log.listeners.fetch_sub(1, Ordering::Relaxed);
-        return Err(Failure::busy());
-    }
+    let place = Arc::clone(&log.listeners).try_acquire_owned().map_err(|_| Failure::busy())?;
     let id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let place = log.place(id);
-    let after = place.or_else(|| log.place(None)).unwrap_or(0);
+    let known = log.place(id);
+    let after = known.or_else(|| log.place(None)).unwrap_or(0);
     let newest = log.newest.subscribe();
     // The clients may have been replaced since this one was found: the first event is judged by those of now.
     let mut clients = api.doorkeeper.clients();
     clients.mark_changed();
-    let listener = Listener { api, log, client, clients, newest, after, has_missed: place.is_none() };
+    let listener = Listener { api, log, client, clients, newest, after, has_missed: known.is_none(), _place: place };
     let events = unfold(listener, |mut listener| async move { Some((Ok(listener.next().await?), listener)) });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(KEEP_ALIVE_S))))
 }

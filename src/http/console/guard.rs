@@ -4,7 +4,7 @@
 //! `Origin`); the cookie is `SameSite=Strict` besides. A page of another name that resolves to this machine (DNS rebinding) reads
 //! nothing: without a login the console answers to the names of loopback only.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -16,7 +16,6 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::Shared;
-use super::listener::Peer;
 use crate::access::input::Actor;
 use crate::browser::bearer;
 use crate::browser::origin::{own_page, text};
@@ -190,7 +189,7 @@ fn names_card(uri: &Uri) -> bool {
 
 /// The address of who asks.
 pub(super) fn address(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip())
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
 /// Lets through who may, and hands on who it is.

@@ -1,14 +1,10 @@
 //! The TCP listener of the console: a bounded number of connections, so that however many people look, the gateway keeps the file
 //! descriptors that it needs for its portals and its disk.
 
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -31,8 +27,9 @@ impl Bounded {
         Self { listener, room: Arc::new(Semaphore::new(room.min(CONNECTIONS_MAX))), refused: 0 }
     }
 
-    /// The next connection, once there is room for it. May be dropped and called again without losing one.
-    pub(in crate::http) async fn accept(&mut self) -> (Connection, Peer) {
+    /// The next connection, once there is room for it, who connected, and its place, which is kept as long as the connection is open.
+    /// May be dropped and called again without losing one.
+    pub(in crate::http) async fn accept(&mut self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
         // The semaphore is never closed.
         let place = Arc::clone(&self.room).acquire_owned().await.ok();
         loop {
@@ -45,7 +42,7 @@ impl Bounded {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "a connection of the console is slow");
                     }
-                    return (Connection { stream, _place: place }, Peer(from));
+                    return (stream, from, place);
                 }
                 Err(error) => {
                     // One line for as long as it lasts.
@@ -57,47 +54,5 @@ impl Bounded {
                 }
             }
         }
-    }
-}
-
-/// One connection, which holds its place.
-pub(in crate::http) struct Connection {
-    stream: TcpStream,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-/// Who connected.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct Peer(pub(super) SocketAddr);
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

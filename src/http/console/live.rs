@@ -9,7 +9,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::board::{Board, Frame};
@@ -61,7 +60,8 @@ pub(super) struct Live {
     board: Mutex<Board>,
     newest: watch::Sender<u64>,
     status: watch::Sender<Status>,
-    streams: AtomicUsize,
+    /// The [`STREAMS_MAX`] places.
+    streams: Arc<Semaphore>,
 }
 
 /// The next events of somebody who looks.
@@ -79,7 +79,7 @@ impl Live {
             board: Mutex::default(),
             newest: watch::Sender::new(last),
             status: watch::Sender::default(),
-            streams: AtomicUsize::new(0),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         }
     }
 
@@ -232,7 +232,7 @@ pub(super) async fn live(
         Some(id) => id,
         None => after,
     };
-    let Some(place) = Place::take(&console) else {
+    let Ok(place) = Arc::clone(&console.live.streams).try_acquire_owned() else {
         let why = format!("{STREAMS_MAX} consoles are open already; close some");
         return refuse(StatusCode::SERVICE_UNAVAILABLE, why);
     };
@@ -245,29 +245,14 @@ pub(super) async fn live(
         stopping: console.stopping.clone(),
         token: console.guard.token_changes(),
         begun: false,
-        place,
+        console,
+        _place: place,
     };
     let chunks = unfold(looker, |mut looker| async move {
         let chunk = looker.chunk().await?;
         Some((Ok::<_, Infallible>(chunk), looker))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(chunks)).into_response()
-}
-
-/// One of the [`STREAMS_MAX`] places.
-struct Place(Shared);
-
-impl Place {
-    fn take(console: &Shared) -> Option<Self> {
-        let place = Self(Arc::clone(console));
-        (console.live.streams.fetch_add(1, Ordering::Relaxed) < STREAMS_MAX).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.live.streams.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Somebody who looks.
@@ -280,7 +265,8 @@ struct Looker {
     stopping: watch::Receiver<bool>,
     token: watch::Receiver<Option<Secret>>,
     begun: bool,
-    place: Place,
+    console: Shared,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Looker {
@@ -291,7 +277,7 @@ impl Looker {
             return Some("retry: 1000\n\n".into());
         }
         loop {
-            if !self.place.0.guard.still_admits(&self.caller) {
+            if !self.console.guard.still_admits(&self.caller) {
                 return None;
             }
             self.newest.mark_unchanged();
@@ -322,7 +308,7 @@ impl Looker {
     /// The next events as text; empty: nothing has happened.
     async fn events(&mut self) -> String {
         loop {
-            let live = &self.place.0.live;
+            let live = &self.console.live;
             let frames = match live.from(self.next) {
                 Next::Frames(frames) if frames.is_empty() => {
                     // Numbers of another store: it was restored from an older copy.
@@ -334,7 +320,7 @@ impl Looker {
                 }
                 Next::Frames(frames) => frames,
                 Next::OnDisk => {
-                    let (first, last) = (self.place.0.pages.audit.first(), live.last());
+                    let (first, last) = (self.console.pages.audit.first(), live.last());
                     let begin = first.max((last + 1).saturating_sub(RESUME_EVENTS_MAX));
                     if self.next < begin {
                         return self.missed(begin - 1);
@@ -352,7 +338,7 @@ impl Looker {
 
     /// Events up to `last` from the disk. Where they cannot be read, or are lost, it goes on behind them.
     async fn on_disk(&mut self, last: u64) -> Vec<Arc<Frame>> {
-        let console = Arc::clone(&self.place.0);
+        let console = Arc::clone(&self.console);
         let read = match console.turns.acquire().await {
             Ok(_turn) => console.pages.audit.read(self.next, READ_MAX.0, CHUNK_BYTES_MAX).await.unwrap_or_default(),
             Err(_) => Vec::new(),

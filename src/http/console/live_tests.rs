@@ -104,7 +104,8 @@ impl Rig {
             stopping: self.console.stopping.clone(),
             token: self.console.guard.token_changes(),
             begun: true,
-            place: Place::take(&self.console).unwrap(),
+            console: Arc::clone(&self.console),
+            _place: Arc::clone(&self.console.live.streams).try_acquire_owned().unwrap(),
         }
     }
 }
@@ -221,9 +222,16 @@ async fn what_is_sent_ends_with_the_token_that_somebody_was_let_in_by() {
 #[tokio::test]
 async fn a_place_is_free_again_when_somebody_leaves() {
     let rig = Rig::new(1);
-    let places: Vec<_> = std::iter::from_fn(|| Place::take(&rig.console)).take(STREAMS_MAX + 1).collect();
-    assert_eq!(places.len(), STREAMS_MAX);
-    drop(places);
-    assert_eq!(rig.console.live.streams.load(Ordering::Relaxed), 0);
-    assert!(Place::take(&rig.console).is_some());
+    let open = async || {
+        let uri = Uri::from_static("/api/v1/live");
+        live(State(Arc::clone(&rig.console)), Extension(by_token()), HeaderMap::new(), uri).await
+    };
+    let mut streams = Vec::new();
+    while streams.len() < STREAMS_MAX {
+        streams.push(open().await);
+    }
+    assert!(streams.iter().all(|stream| stream.status() == StatusCode::OK));
+    assert_eq!(open().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    streams.pop();
+    assert_eq!(open().await.status(), StatusCode::OK);
 }

@@ -34,7 +34,7 @@ pub use history::{FOUND_MAX, SEARCHED_MAX};
 pub use listener::CONNECTIONS_MAX;
 pub use live::{RESUME_EVENTS_MAX, STREAMS_MAX};
 
-pub(super) use listener::{Bounded, Connection, Peer};
+pub(super) use listener::Bounded;
 
 use super::Pages;
 use super::api::{bare, body, refuse};

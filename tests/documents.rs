@@ -8,12 +8,14 @@ use std::time::Duration;
 use dormgate::access::decision::{GrantFlag, Reason};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
+use dormgate::config::{ModbusPart, MqttPart, Part};
 use dormgate::gateway::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
 use dormgate::http::client::query_text;
 use dormgate::http::{DiskRoom, Links};
 use dormgate::mqtt::LinkMetrics;
 use dormgate::portals::DeviceCounters;
-use dormgate::portals::modbus::{Observer, Released};
+use dormgate::portals::modbus::Observer;
+use dormgate::profile;
 use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
@@ -173,9 +175,17 @@ fn metrics() -> Vec<String> {
     own.metered(&"power-412".parse().unwrap(), Some(1.0), Some(1.0));
     let modbus = DeviceCounters::register(&mut registry);
     modbus.request("riser", "ok", Duration::from_millis(1));
-    modbus.release("riser", 1, 0, Released::Confirmed);
-    modbus.release_at_broker("gate_1", Released::Failed);
-    modbus.late("riser", 1);
+    modbus.listed(&Part::Modbus(ModbusPart {
+        bus: "riser".to_owned(),
+        unit: 1,
+        profile: Arc::new(profile::shipped("waveshare-relay-8ch").unwrap()),
+        channel: 0,
+    }));
+    modbus.listed(&Part::Mqtt(MqttPart {
+        topic: "gate_1".to_owned(),
+        profile: Arc::new(profile::mqtt::shipped("shelly-gen2").unwrap()),
+        channel: 0,
+    }));
     let mut links = Links::default();
     links.add("uplink", &Arc::new(LinkMetrics::default()));
     links.register(&mut registry);

@@ -9,6 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::modbus::{Observer, Released};
+use crate::config::Part;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -62,21 +63,25 @@ impl DeviceCounters {
         registry.register("modbus_request_seconds", help, this.seconds.clone());
         this
     }
+
+    fn released(&self, output: &Part, how: Released, times: u64) {
+        let outcome = how.as_str();
+        let counter = match output {
+            Part::Modbus(part) => self.releases.get_or_create_owned(&RequestLabels { bus: part.bus.clone(), outcome }),
+            Part::Mqtt(part) => {
+                self.mqtt_releases.get_or_create_owned(&ReleaseLabels { device: part.topic.clone(), outcome })
+            }
+        };
+        counter.inc_by(times);
+    }
 }
 
 impl Observer for DeviceCounters {
-    fn unit(&self, bus: &str, unit: u8) {
-        drop(self.late.get_or_create(&UnitLabels { bus: bus.to_owned(), unit }));
-        for how in Released::ALL {
-            drop(self.releases.get_or_create(&RequestLabels { bus: bus.to_owned(), outcome: how.as_str() }));
+    fn listed(&self, part: &Part) {
+        if let Part::Modbus(part) = part {
+            drop(self.late.get_or_create(&UnitLabels { bus: part.bus.clone(), unit: part.unit }));
         }
-    }
-
-    fn device(&self, device: &str) {
-        for how in Released::ALL {
-            let outcome = how.as_str();
-            drop(self.mqtt_releases.get_or_create(&ReleaseLabels { device: device.to_owned(), outcome }));
-        }
+        Released::ALL.iter().for_each(|how| self.released(part, *how, 0));
     }
 
     fn request(&self, bus: &str, outcome: &'static str, took: Duration) {
@@ -90,27 +95,27 @@ impl Observer for DeviceCounters {
         self.late.get_or_create(&UnitLabels { bus: bus.to_owned(), unit }).inc();
     }
 
-    fn release(&self, bus: &str, _unit: u8, _channel: u16, how: Released) {
-        let outcome = how.as_str();
-        self.releases.get_or_create(&RequestLabels { bus: bus.to_owned(), outcome }).inc();
-    }
-
-    fn release_at_broker(&self, device: &str, how: Released) {
-        let outcome = how.as_str();
-        self.mqtt_releases.get_or_create(&ReleaseLabels { device: device.to_owned(), outcome }).inc();
+    fn release(&self, output: &Part, how: Released) {
+        self.released(output, how, 1);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::config::{ModbusPart, MqttPart};
+    use crate::profile;
 
     #[test]
     fn what_an_alert_looks_at_is_there_before_its_first_count() {
         let mut registry = Registry::default();
         let counters = DeviceCounters::register(&mut registry);
-        counters.unit("riser-2", 4);
-        counters.device("gate_1");
+        let relays = Arc::new(profile::shipped("waveshare-relay-8ch").unwrap());
+        counters.listed(&Part::Modbus(ModbusPart { bus: "riser-2".into(), unit: 4, profile: relays, channel: 0 }));
+        let relay = Arc::new(profile::mqtt::shipped("shelly-gen2").unwrap());
+        counters.listed(&Part::Mqtt(MqttPart { topic: "gate_1".into(), profile: relay, channel: 0 }));
         let mut shown = String::new();
         prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
         for line in [

@@ -192,7 +192,7 @@ impl Profile {
     }
 
     /// The polls that read any of these points.
-    pub fn polls_of<'a>(&'a self, points: &'a [&'a Point]) -> impl Iterator<Item = &'a Poll> {
+    pub fn polls_of<'a>(&'a self, points: &[&Point]) -> impl Iterator<Item = &'a Poll> {
         self.polls.iter().filter(|poll| points.iter().any(|point| poll.points.contains(&point.name)))
     }
 }

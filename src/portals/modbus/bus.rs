@@ -19,9 +19,9 @@ use super::late::LateReplies;
 use super::log::{ANSWERED, Observer, log_request};
 use super::queue::{Priority, Queue};
 use super::serial::takes;
-use crate::config::BusConfig;
+use crate::config::{BusConfig, ModbusPart};
 use crate::portals::device::reader::Accept;
-use crate::portals::device::{Event, NotSet, Place, Released, Set, SourceState};
+use crate::portals::device::{Event, NotSet, Place, Set, SourceState};
 use crate::profile::{Block, Confirm, Output, Reader, Trigger};
 use crate::wire::modbus::{Exception, Reply, Request};
 
@@ -36,6 +36,11 @@ pub(in crate::portals) struct Device {
 }
 
 impl Device {
+    /// Whether it is the device of this part.
+    pub(in crate::portals) fn is(&self, part: &ModbusPart) -> bool {
+        self.bus.id() == part.bus && self.unit == part.unit
+    }
+
     fn place(&self) -> Place {
         Place { bus: Some(display(self.bus.id().to_owned())), unit: Some(self.unit), ..Place::default() }
     }
@@ -91,10 +96,6 @@ impl ModbusOutput {
 
     pub(in crate::portals) fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
         self.output.pulse(self.channel, hold_ms).map(|(_, lasts_ms)| lasts_ms)
-    }
-
-    pub(in crate::portals) fn count(&self, how: Released) {
-        self.device.bus.observer.release(&self.device.bus.id, self.device.unit, self.channel, how);
     }
 
     pub(in crate::portals) fn place(&self) -> Place {
@@ -208,7 +209,6 @@ pub struct Bus {
     units: Arc<HashMap<u8, watch::Receiver<SourceState>>>,
     /// Of each unit: its polls are due now.
     due: Arc<HashMap<u8, Notify>>,
-    observer: Arc<dyn Observer>,
 }
 
 impl Bus {
@@ -270,7 +270,7 @@ pub fn open(
     let (jobs, waiting) = mpsc::channel(JOBS_MAX);
     let id = Arc::from(spec.id.as_str());
     let due = Arc::new(units.keys().map(|unit| (*unit, Notify::new())).collect());
-    let bus = Bus { id, jobs, units: Arc::new(health.watch()), due, observer: Arc::clone(&observer) };
+    let bus = Bus { id, jobs, units: Arc::new(health.watch()), due };
     let timeout = Duration::from_millis(u64::from(spec.timeout_ms));
     let slowest = units.values().copied().fold(timeout, Duration::max);
     let task = Task {

@@ -1,56 +1,56 @@
-//! How much of the time of each serial line the polls of its devices take, from the configuration alone: an installer is warned of a line that
-//! cannot carry its readers before people stand at the doors.
+//! Which polls a portal needs, and how much of the time of each serial line they take, from the configuration alone: an installer is warned of
+//! a line that cannot carry its readers before people stand at the doors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::queue::Priority;
 use super::serial::{LOAD_PERCENT_MAX, percent};
+use crate::access::portal::Portal;
 use crate::config::{BusConfig, ModbusPart, Part, Parts, PortalConfig};
-use crate::profile::{Point, Poll};
+use crate::profile::{InputPoint, Point, Poll, Reader};
 
 /// Portals that one warning names.
 const NAMED_MAX: usize = 5;
 
-/// What a line carries, each poll once however many portals need it.
-#[derive(Default)]
-struct Carried<'c> {
-    polls: BTreeMap<(u8, &'c str, &'c str), &'c Poll>,
-    /// Portals with a reader on it, and how often that is to be read, in milliseconds.
-    readers: Vec<(&'c str, u32)>,
+/// A poll that a portal needs.
+pub(in crate::portals) struct Need<'c> {
+    pub(in crate::portals) part: &'c ModbusPart,
+    pub(in crate::portals) poll: &'c Poll,
+    pub(in crate::portals) priority: Priority,
 }
 
-impl<'c> Carried<'c> {
-    fn add(&mut self, part: &'c ModbusPart, points: &[&Point]) -> Option<u32> {
-        let polls =
-            part.profile.polls.iter().filter(|poll| points.iter().any(|point| poll.points.contains(&point.name)));
-        let mut fastest = None;
-        for poll in polls {
-            self.polls.insert((part.unit, &part.profile.id, &poll.name), poll);
-            fastest = Some(fastest.unwrap_or(u32::MAX).min(poll.every_ms));
-        }
-        fastest
+/// The polls that a portal needs of its devices on lines; one may be needed more than once.
+pub(in crate::portals) fn needs<'c>(portal: &Portal, parts: &'c Parts) -> Vec<Need<'c>> {
+    let mut needs = Vec::new();
+    let mut add = |part: &'c ModbusPart, points: Vec<&Point>, priority| {
+        needs.extend(part.profile.polls_of(&points).map(|poll| Need { part, poll, priority }));
+    };
+    if let Part::Modbus(part) = &parts.reader {
+        add(part, parts.readers().flat_map(Reader::points).collect(), Priority::Card);
     }
+    if let Part::Modbus(part) = &parts.output {
+        add(part, part.profile.output.iter().flat_map(|output| &output.state).collect(), Priority::Status);
+    }
+    if let Some(Part::Modbus(part)) = &parts.meter {
+        let measured = part.profile.meter.iter().flat_map(|meter| [&meter.power, &meter.energy]).flatten();
+        add(part, measured.map(|(point, _)| point).collect(), Priority::Meter);
+    }
+    for part in [&parts.reader, &parts.output].into_iter().chain(&parts.inputs).filter_map(Part::modbus) {
+        add(part, inputs(portal, parts, part).map(|input| &input.point).collect(), Priority::Input);
+    }
+    needs
+}
 
-    fn add_portal(&mut self, portal: &'c str, bus: &str, parts: &'c Parts) {
-        let on_it = |part: &'c Part| part.modbus().filter(|part| part.bus == bus);
-        if let Some(part) = on_it(&parts.reader) {
-            let points: Vec<&Point> = parts.readers().flat_map(|reader| reader.points()).collect();
-            if let Some(every_ms) = self.add(part, &points) {
-                self.readers.push((portal, every_ms));
-            }
-        }
-        if let Some(part) = on_it(&parts.output) {
-            let state = part.profile.output.as_ref().and_then(|output| output.state.as_ref());
-            self.add(part, &state.into_iter().collect::<Vec<_>>());
-        }
-        if let Some(part) = parts.meter.as_ref().and_then(on_it) {
-            let measured = part.profile.meter.iter().flat_map(|meter| [&meter.power, &meter.energy]);
-            self.add(part, &measured.flatten().map(|(point, _)| point).collect::<Vec<_>>());
-        }
-        for part in [&parts.reader, &parts.output].into_iter().chain(&parts.inputs).filter_map(on_it) {
-            self.add(part, &part.profile.inputs.iter().map(|input| &input.point).collect::<Vec<_>>());
-        }
-    }
+/// The contacts of a device for this portal. Two gates may share a turnstile: each has the contacts of its own direction.
+pub(in crate::portals) fn inputs<'c>(
+    portal: &Portal,
+    parts: &Parts,
+    part: &'c ModbusPart,
+) -> impl Iterator<Item = &'c InputPoint> {
+    let way = portal.direction.or_else(|| parts.directions().next());
+    let other_way = move |input: &InputPoint| way.is_some() && input.kind.way().is_some_and(|of| Some(of) != way);
+    part.profile.inputs.iter().filter(move |input| !other_way(input))
 }
 
 /// A warning for each serial line that has too little time for its polls, with the portals whose cards wait.
@@ -61,21 +61,25 @@ pub fn warnings(buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<String> {
 
 fn warning(bus: &BusConfig, portals: &[PortalConfig]) -> Option<String> {
     let baud = bus.line.baud()?;
-    let mut carried = Carried::default();
-    for portal in portals {
-        if let Some(parts) = portal.device.parts() {
-            carried.add_portal(portal.portal.id.as_str(), &bus.id, parts);
-        }
+    // Each poll once, however many portals need it.
+    let mut polls = BTreeMap::new();
+    // Portals with a reader on the line, and how often that is to be read, in milliseconds.
+    let mut readers = Vec::new();
+    for PortalConfig { portal, device } in portals {
+        let needs: Vec<_> = device.parts().map(|parts| needs(portal, parts)).unwrap_or_default();
+        let on_it: Vec<_> = needs.iter().filter(|need| need.part.bus == bus.id).collect();
+        polls.extend(on_it.iter().map(|need| ((need.part.unit, &need.part.profile.id, &need.poll.name), need.poll)));
+        let cards = on_it.iter().filter(|need| need.priority == Priority::Card).map(|need| need.poll.every_ms);
+        readers.extend(cards.min().map(|every_ms| (portal.id.as_str(), every_ms)));
     }
-    let polls = carried.polls.values();
-    let percent =
-        percent(polls.map(|poll| (poll.reads.as_slice(), Duration::from_millis(u64::from(poll.every_ms)))), baud);
+    let times = polls.values().map(|poll| (poll.reads.as_slice(), Duration::from_millis(u64::from(poll.every_ms))));
+    let percent = percent(times, baud);
     if percent <= LOAD_PERCENT_MAX {
         return None;
     }
-    let readers = match &carried.readers[..] {
+    let readers = match &readers[..] {
         [(_, every_ms), ..] if percent > 100 => {
-            let names: Vec<_> = carried.readers.iter().map(|(portal, _)| format!("`{portal}`")).collect();
+            let names: Vec<_> = readers.iter().map(|(portal, _)| format!("`{portal}`")).collect();
             let (named, more) = names.split_at(names.len().min(NAMED_MAX));
             let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
             let round_ms = u64::from(*every_ms) * u64::from(percent) / 100;

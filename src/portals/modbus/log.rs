@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::late::Late;
+use crate::config::Part;
 use crate::portals::device::Released;
 
 /// The outcome of a request that was answered; that of any other is the name of its [`BusError`](super::bus::BusError).
@@ -10,11 +11,8 @@ pub const ANSWERED: &str = "ok";
 
 /// Counts outcomes. All methods are called from the task of a line or a portal and must not wait.
 pub trait Observer: Send + Sync {
-    /// This unit will be asked: its counters are shown from now on.
-    fn unit(&self, _bus: &str, _unit: u8) {}
-
-    /// The same of a device with MQTT topics of its own.
-    fn device(&self, _device: &str) {}
+    /// This device is used: its counters are shown from now on.
+    fn listed(&self, _part: &Part) {}
 
     /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
     fn request(&self, _bus: &str, _outcome: &'static str, _took: Duration) {}
@@ -22,11 +20,8 @@ pub trait Observer: Send + Sync {
     /// A reply of `unit` came after its deadline.
     fn late(&self, _bus: &str, _unit: u8) {}
 
-    /// A release of a relay ended.
-    fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}
-
-    /// A release of a device with MQTT topics of its own ended; `device` is its name in them.
-    fn release_at_broker(&self, _device: &str, _how: Released) {}
+    /// A release of this output ended.
+    fn release(&self, _output: &Part, _how: Released) {}
 }
 
 /// Counts nothing.

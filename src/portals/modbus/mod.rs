@@ -10,7 +10,7 @@
 //! | `received` | the bytes received: noise, echo, the answer |
 //! | `exchange`, [`health`], [`late`], `connection` | what follows from an answer or its absence: units go offline, late replies, the line is opened again |
 //! | `poll` | registers decoded to readings |
-//! | [`load`] | lines that have too little time for their readers |
+//! | [`load`] | the polls that a portal needs; lines that have too little time for their readers |
 //! | [`server`] | the reverse: controllers ask the gateway |
 
 pub mod bus;

@@ -10,11 +10,11 @@ use crate::config::{self as wired, ModbusPart, MqttPart, Part};
 use crate::gateway::ports::Inbox;
 use crate::portals::device::{Event, OutputTraits, Parts, Portal, Source, SourceState};
 use crate::portals::modbus::bus::{Device, ModbusOutput, ModbusReader};
+use crate::portals::modbus::load::{Need, inputs, needs};
 use crate::portals::modbus::poll::{self, Listener, Polls};
-use crate::portals::modbus::queue::Priority;
 use crate::portals::modbus::{Lines, Observer};
 use crate::portals::mqtt::profiled::{self, Devices, Seen};
-use crate::profile::{Confirm, InputKind, InputPoint, Point, Profile, Pulse, mqtt};
+use crate::profile::{Confirm, InputKind, Pulse, mqtt};
 
 /// Events under way to one portal. A poll waits when it is full, so a slow portal slows only its own devices; what a device at the broker
 /// sends meanwhile is lost, and its portal starts again.
@@ -36,14 +36,6 @@ pub(super) struct Assembled {
     pub(super) units: Vec<(usize, watch::Receiver<SourceState>)>,
 }
 
-/// A poll that a source needs.
-struct Needed {
-    source: usize,
-    profile: Arc<Profile>,
-    poll: usize,
-    priority: Priority,
-}
-
 /// A device of a portal, with the decoder of what it reports.
 enum Found {
     Modbus(Device, Box<poll::Decoder>),
@@ -54,22 +46,17 @@ enum Found {
 struct Sources<'l> {
     site: &'l mut Site,
     found: Vec<Found>,
-    needed: Vec<Needed>,
 }
 
 impl Sources<'_> {
     /// The number of a part's device on a line, and its decoder.
     fn modbus(&mut self, part: &ModbusPart) -> Option<(usize, Device, &mut poll::Decoder)> {
         let (bus, _) = self.site.lines.get(&part.bus)?;
-        let same = |found: &Found| matches!(found, Found::Modbus(device, _) if device.bus.id() == bus.id() && device.unit == part.unit);
-        let known = self.found.iter().position(same);
-        let source = known.unwrap_or(self.found.len());
-        if known.is_none() {
-            let device = Device { bus: bus.clone(), unit: part.unit };
-            self.found.push(Found::Modbus(device, Box::default()));
-        }
+        let device = Device { bus: bus.clone(), unit: part.unit };
+        let same = |found: &Found| matches!(found, Found::Modbus(known, _) if known.is(part));
+        let source = self.source(same, Found::Modbus(device.clone(), Box::default()));
         match self.found.get_mut(source)? {
-            Found::Modbus(device, decoder) => Some((source, device.clone(), decoder)),
+            Found::Modbus(_, decoder) => Some((source, device, decoder)),
             Found::Mqtt(..) => None,
         }
     }
@@ -78,22 +65,19 @@ impl Sources<'_> {
     fn mqtt(&mut self, part: &MqttPart) -> Option<(usize, usize, &mut profiled::Decoder)> {
         let device = self.site.devices.of(part);
         let same = |found: &Found| matches!(found, Found::Mqtt(known, _) if *known == device);
-        let known = self.found.iter().position(same);
-        let source = known.unwrap_or(self.found.len());
-        if known.is_none() {
-            self.found.push(Found::Mqtt(device, Box::default()));
-        }
+        let source = self.source(same, Found::Mqtt(device, Box::default()));
         match self.found.get_mut(source)? {
             Found::Mqtt(_, decoder) => Some((source, device, decoder)),
             Found::Modbus(..) => None,
         }
     }
 
-    fn poll(&mut self, source: usize, part: &ModbusPart, points: &[&Point], priority: Priority) {
-        for poll in part.profile.polls_of(points) {
-            let Some(poll) = part.profile.polls.iter().position(|known| known.name == poll.name) else { continue };
-            self.needed.push(Needed { source, profile: Arc::clone(&part.profile), poll, priority });
-        }
+    /// The number of the device that is the same, or else of this new one.
+    fn source(&mut self, same: impl Fn(&Found) -> bool, new: Found) -> usize {
+        self.found.iter().position(same).unwrap_or_else(|| {
+            self.found.push(new);
+            self.found.len() - 1
+        })
     }
 
     /// The readers of a portal, and those that take orders.
@@ -106,7 +90,6 @@ impl Sources<'_> {
                     decoder.readers.push((slot, reader.clone()));
                     readers.all.push((source, poll::reader_traits(reader)));
                     readers.ordered.push(ModbusReader::new(device, reader.clone()));
-                    self.poll(source, part, &reader.points(), Priority::Card);
                 }
             }
             Part::Mqtt(part) => {
@@ -127,7 +110,6 @@ impl Sources<'_> {
                 let (source, device, decoder) = self.modbus(part)?;
                 if let Some(state) = &output.state {
                     decoder.output = Some((state.clone(), part.channel));
-                    self.poll(source, part, &[state], Priority::Status);
                 }
                 let traits = OutputTraits {
                     source,
@@ -167,10 +149,7 @@ impl Sources<'_> {
             Part::Modbus(part) => {
                 let meter = part.profile.meter.clone()?;
                 let (source, _, decoder) = self.modbus(part)?;
-                let points: Vec<&Point> =
-                    [&meter.power, &meter.energy].into_iter().flatten().map(|(point, _)| point).collect();
-                decoder.meter = Some((meter.clone(), part.channel));
-                self.poll(source, part, &points, Priority::Meter);
+                decoder.meter = Some((meter, part.channel));
                 Some(source)
             }
             Part::Mqtt(part) => {
@@ -199,27 +178,28 @@ pub(super) fn assemble(
     inbox: &Inbox,
 ) -> Option<Assembled> {
     let (events, received) = mpsc::channel(EVENTS_MAX);
-    let mut sources = Sources { site, found: Vec::new(), needed: Vec::new() };
+    let mut sources = Sources { site, found: Vec::new() };
     let readers = sources.readers(parts)?;
     let (output, end) = sources.output(&parts.output)?;
     let meter = parts.meter.as_ref().and_then(|part| Some((sources.meter(part)?, is_shared(part))));
     let contacts = contacts(portal, parts, &mut sources);
 
-    let Sources { site, found, needed } = sources;
+    let Sources { site, found } = sources;
+    let needs = needs(portal, parts);
     let mut units = Vec::new();
     let mut all = Vec::new();
     for (source, found) in found.into_iter().enumerate() {
         match found {
             Found::Modbus(device, decoder) => {
                 units.extend(device.bus.unit(device.unit).map(|unit| (source, unit)));
-                all.push(Source { polled: needed.iter().any(|needed| needed.source == source) });
                 let portal = portal.id.clone();
                 let listener = Listener { portal, events: events.clone(), source, decoder: Arc::from(decoder) };
-                for Needed { profile, poll, priority, .. } in needed.iter().filter(|of| of.source == source) {
-                    if let Some(poll) = profile.polls.get(*poll) {
-                        site.polls.add(&device, profile, poll, *priority, &listener);
-                    }
+                let mut polled = false;
+                for Need { part, poll, priority } in needs.iter().filter(|need| device.is(need.part)) {
+                    site.polls.add(&device, &part.profile, poll, *priority, &listener);
+                    polled = true;
                 }
+                all.push(Source { polled });
             }
             Found::Mqtt(device, decoder) => {
                 // Its last will shows when it is gone.
@@ -228,25 +208,24 @@ pub(super) fn assemble(
             }
         }
     }
-    let wiring = PartsWiring::new(end, readers.ordered, events.clone(), Arc::clone(&site.observer));
+    let wiring =
+        PartsWiring::new((parts.output.clone(), end), readers.ordered, events.clone(), Arc::clone(&site.observer));
     let (id, kind) = (portal.id.clone(), portal.kind);
     let parts = Parts { id, kind, sources: all, readers: readers.all, contacts, meter, output, wiring };
     Some(Assembled { portal: Portal::new(parts, inbox.clone()), events, received, units })
 }
 
-/// The contacts of reader, output and inputs, each once. Two gates may share a turnstile: each has the contacts of its own direction.
+/// The contacts of reader, output and inputs, each once.
 fn contacts(
     portal: &access::portal::Portal,
     parts: &wired::Parts,
     sources: &mut Sources<'_>,
 ) -> Vec<(usize, InputKind)> {
-    let way = portal.direction.or_else(|| parts.directions().next());
-    let other_way = |input: &InputPoint| way.is_some() && input.kind.way().is_some_and(|of| Some(of) != way);
     let mut contacts = Vec::new();
     for part in [&parts.reader, &parts.output].into_iter().chain(&parts.inputs) {
         match part {
             Part::Modbus(part) => {
-                for input in part.profile.inputs.iter().filter(|input| !other_way(input)) {
+                for input in inputs(portal, parts, part) {
                     let Some((source, _, decoder)) = sources.modbus(part) else { continue };
                     let channel = part.channel.min(input.point.channels.saturating_sub(1));
                     if decoder.contacts.iter().any(|(_, known, of)| known == input && *of == channel) {
@@ -254,7 +233,6 @@ fn contacts(
                     }
                     decoder.contacts.push((contacts.len(), input.clone(), channel));
                     contacts.push((source, input.kind));
-                    sources.poll(source, part, &[&input.point], Priority::Input);
                 }
             }
             Part::Mqtt(part) => {

@@ -61,11 +61,10 @@ pub fn start(
     let portals: Vec<_> =
         portals.iter().filter_map(|PortalConfig { portal, device }| Some((portal, device.parts()?))).collect();
     let on_lines: Vec<_> = portals.iter().flat_map(|(_, parts)| parts.all()).filter_map(Part::modbus).collect();
-    on_lines.iter().for_each(|part| observer.unit(&part.bus, part.unit));
     for (_, parts) in &portals {
-        if let Part::Mqtt(output) = &parts.output {
-            observer.device(&output.topic);
-        }
+        // At the broker only releases are counted.
+        let counted = parts.all().filter(|part| part.modbus().is_some()).chain([&parts.output]);
+        counted.for_each(|part| observer.listed(part));
     }
     let lines = open_lines(buses, &on_lines, observer, &mut tasks);
     let mut site = Site { lines, polls: Polls::default(), devices: Devices::new(), observer: Arc::clone(observer) };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::config::Part;
 use crate::portals::device::reader::Accept;
 use crate::portals::device::{Event, NotSet, Place, Released, Set, Wiring};
 use crate::portals::modbus::Observer;
@@ -22,6 +23,7 @@ pub(super) enum OutputEnd {
 pub(super) struct PartsWiring(Arc<Ends>);
 
 struct Ends {
+    part: Part,
     output: OutputEnd,
     /// Slot by slot; a reader at the broker takes no orders.
     readers: Vec<ModbusReader>,
@@ -30,14 +32,14 @@ struct Ends {
 }
 
 impl PartsWiring {
-    /// Events of readers that were ordered to take the next card go to `events`.
+    /// `output` is that of `part`. Events of readers that were ordered to take the next card go to `events`.
     pub(super) fn new(
-        output: OutputEnd,
+        (part, output): (Part, OutputEnd),
         readers: Vec<ModbusReader>,
         events: mpsc::Sender<Event>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self(Arc::new(Ends { output, readers, events, observer }))
+        Self(Arc::new(Ends { part, output, readers, events, observer }))
     }
 }
 
@@ -70,10 +72,7 @@ impl Wiring for PartsWiring {
     }
 
     fn count(&self, how: Released) {
-        match &self.0.output {
-            OutputEnd::Modbus(output) => output.count(how),
-            OutputEnd::Mqtt(output) => self.0.observer.release_at_broker(output.device(), how),
-        }
+        self.0.observer.release(&self.0.part, how);
     }
 
     fn place(&self, slot: Option<u8>) -> Place {

@@ -45,7 +45,8 @@ struct Judge {
 }
 
 impl Observer for Judge {
-    fn release(&self, _: &str, unit: u8, channel: u16, how: Released) {
+    fn release(&self, output: &Part, how: Released) {
+        let ModbusPart { unit, channel, .. } = *output.modbus().unwrap();
         let mut places = self.places.lock().unwrap();
         let place = places.values_mut().find(|p| p.relay == (unit, channel)).expect("a relay of the test");
         match how {

@@ -82,11 +82,6 @@ impl MqttOutput {
         Self { topic, channel, output, orders, online, seen, last: Mutex::new(None) }
     }
 
-    /// The name of its device in its topics.
-    pub(in crate::portals) fn device(&self) -> &str {
-        &self.topic
-    }
-
     /// See [`Wiring::set`](crate::portals::device::Wiring::set).
     pub(in crate::portals) async fn set(&self, set: Set, deadline: Option<Instant>) -> Result<Instant, NotSet> {
         let now = Instant::now();

@@ -31,9 +31,6 @@ pub mod reports;
 mod rounds;
 mod sensors;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use tokio::time::Instant;

@@ -92,3 +92,21 @@ impl Meter {
         Some(PortalReport { power_w, energy_kwh, shared_meter: self.shared, ..PortalReport::default() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_without_a_value_is_reported_as_unknown_once_and_again_after_a_while() {
+        let (mut meter, begun) = (Meter::new(0, false), Instant::now());
+        let mut reported = |at_ms: u64, power_w: f64| {
+            meter.read(Some(power_w), None, begun + Duration::from_millis(at_ms)).map(|report| report.power_w.unwrap())
+        };
+        assert_eq!(reported(0, 41.0), Some(41.0));
+        assert!(reported(100, f64::NAN).is_some_and(f64::is_nan));
+        assert_eq!(reported(200, f64::NAN), None, "nothing has moved");
+        assert!(reported(10_100, f64::NAN).is_some_and(f64::is_nan));
+        assert_eq!(reported(10_200, 41.0), Some(41.0));
+    }
+}

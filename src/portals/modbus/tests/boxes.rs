@@ -73,6 +73,31 @@ async fn each_slot_of_a_box_reports_its_own_card() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slot_is_reported_empty_only_when_the_other_reader_was_read_too() {
+    // A reader that is never read keeps nobody's light on for ever.
+    for (is_read, reported) in [(true, &[(1, true), (0, false)][..]), (false, &[(0, false)])] {
+        let spec = with(whole(PortalKind::PowerBox, "two-slots", 0), |parts| {
+            parts.slots = 2;
+            let Part::Modbus(reader) = &mut parts.reader else { panic!("a reader on the line") };
+            let polls = &mut Arc::make_mut(&mut reader.profile).polls;
+            if !is_read {
+                polls[1].reads = polls[0].reads.clone();
+            }
+        });
+        let line = devices(std::slice::from_ref(&spec));
+        line.present(5, 1, uid(CARD));
+        let rig = Rig::on(&line, None, vec![spec], &[]);
+        sleep(ms(6000)).await;
+        let slot = |input: &Input| match input {
+            Input::Report { report, .. } => report.card_present.map(|present| (report.slot, present)),
+            _ => None,
+        };
+        let slots: Vec<_> = rig.received.borrow().iter().filter_map(slot).collect();
+        assert_eq!(slots, reported);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_box_with_a_latch_that_is_set_again_is_on_as_long_as_the_card_lies_there() {
     let rig = Rig::new(vec![whole(PortalKind::PowerBox, "latch-box", 0)], &[CARD]).await;
     rig.reports(|r| r.card_present == Some(false)).await;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::access::portal::Direction;
 use crate::access::portal::Posture;
-use crate::profile::InputKind;
+use crate::profile::{InputKind, Trigger};
 
 #[tokio::test(start_paused = true)]
 async fn a_door_is_released_by_one_pulse_that_the_device_ends() {
@@ -46,6 +46,48 @@ async fn a_latch_that_is_not_released_opens_its_door_once_and_takes_the_portal_o
     sleep(ms(1000)).await;
     rig.line.present(9, 0, uid(OTHER));
     rig.relay(21, 7, true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_latch_whose_release_is_refused_opens_once_and_takes_the_portal_offline_with_the_cause() {
+    let spec = with(door(), |parts| {
+        let Part::Modbus(reader) = &mut parts.reader else { panic!("a reader on the line") };
+        let trigger = &mut Arc::make_mut(&mut reader.profile).readers[0].trigger;
+        let Trigger::Latch { release, .. } = trigger else { panic!("a latch") };
+        release.address = 5000;
+    });
+    let rig = Rig::on(&devices(&[door()]), None, vec![spec], &[]);
+    rig.online().await;
+    rig.line.present(9, 0, uid(OTHER));
+    let why = ["does not let go of its card", "the device refuses: exception 2 (illegal data address)"];
+    rig.reports(|r| r.cause.as_ref().is_some_and(|cause| why.iter().all(|why| cause.contains(why)))).await;
+    assert_eq!(rig.requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_card_that_does_not_fit_the_inbox_is_requested_again_and_its_reader_keeps_it() {
+    let line = devices(&[door()]);
+    let (inbox, mut taken) = Inbox::new();
+    let observer: Arc<dyn Observer> = Arc::new(());
+    let _running = start(&[bus_on(&Cable::new(&line, None))], &[door()], None, &inbox, &observer).unwrap();
+    sleep(ms(1000)).await;
+    let of_another = || Input::Report {
+        portal: "another".into(),
+        report: PortalReport { exit_button: true, ..PortalReport::default() },
+    };
+    while inbox.offer(of_another()) {}
+    line.present(9, 0, uid(OTHER));
+    sleep(ms(1000)).await;
+    let released = || line.received().iter().any(|(_, _, r)| *r == Request::WriteRegister { address: 1000, value: 0 });
+    let mut requests = || {
+        let taken = std::iter::from_fn(|| taken.requests.try_recv().ok());
+        taken.filter(|input| matches!(input, Input::Request(_))).count()
+    };
+    assert!(!released(), "it was accepted and nobody was asked");
+    assert_eq!(requests(), 0);
+    sleep(ms(1000)).await;
+    assert_eq!(requests(), 1);
+    assert!(released());
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,4 +206,26 @@ async fn a_lock_that_is_switched_on_without_a_release_is_reported_and_left_to_th
     rig.order("door", PortalOrder::Lock { portal: "door".parse().unwrap() });
     rig.relay(21, 7, false).await;
     rig.receives(times, &closed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mode_shuts_what_an_earlier_run_held_open_and_holds_a_door_open_across_a_card() {
+    let line = devices(&[door()]);
+    line.force(21, 7, true);
+    let rig = Rig::on(&line, None, vec![door()], &[]);
+    rig.online().await;
+    let mode = |posture| rig.order("door", PortalOrder::Mode { portal: "door".parse().unwrap(), posture });
+    let mut shut = 0;
+    for (posture, on) in [(Posture::Secure, false), (Posture::Fire, true), (Posture::Lockdown, false)] {
+        mode(posture);
+        rig.relay(21, 7, on).await;
+        if on {
+            rig.release("door", 1000);
+            rig.relay_stays(21, 7, true).await;
+            rig.reports(|r| r.relay == Some(true)).await;
+        } else {
+            shut += 1;
+            rig.receives(shut, report(|r| r.relay == Some(false))).await;
+        }
+    }
 }

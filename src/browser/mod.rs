@@ -8,10 +8,7 @@ pub mod sessions;
 pub mod tries;
 pub mod words;
 
-use std::net::{IpAddr, SocketAddr};
-
-use axum::extract::ConnectInfo;
-use axum::http::{Extensions, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::registry::Registry;
 
@@ -46,12 +43,6 @@ pub(crate) fn metrics(registry: &Registry) -> Response {
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
-}
-
-/// The address of who asks.
-#[must_use]
-pub fn address(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
 /// The token of an `Authorization` header with the scheme `Bearer`.

@@ -101,7 +101,7 @@ fn listed(keys: &[&str]) -> String {
 }
 
 /// The names of the fields of `T`, if it is a struct.
-pub(crate) fn keys_of<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
+fn keys_of<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
     let mut keys = None;
     // The error is how the names get out.
     drop(T::deserialize(Names(&mut keys)));

@@ -159,21 +159,19 @@ impl<S: Storage> Center<S> {
     }
 }
 
-/// Every reason that a verdict names; of one that grants, those that it gives beside.
-pub(crate) fn reasons(verdict: &Verdict) -> Vec<Reason> {
-    let own = match verdict.outcome {
-        Outcome::Deny(reason) => Some(reason),
-        Outcome::Grant(_) => None,
-    };
-    own.into_iter().chain(verdict.also.iter().copied()).collect()
-}
-
 /// What a gateway's answer to `query` for a card shows that `list` does not have, and the other way round. Zones, schedules and dates
 /// are not compared: which portals a gateway has is not known here.
 pub(crate) fn differences(list: &AccessList, uid: CardUid, answer: &QueryResult) -> Vec<String> {
     if answer.verdicts.is_empty() {
         return Vec::new();
     }
+    let reasons = |verdict: &Verdict| {
+        let own = match verdict.outcome {
+            Outcome::Deny(reason) => Some(reason),
+            Outcome::Grant(_) => None,
+        };
+        own.into_iter().chain(verdict.also.iter().copied()).collect::<Vec<Reason>>()
+    };
     let at_all = |reason: Reason| answer.verdicts.iter().all(|verdict| reasons(verdict).contains(&reason));
     let anywhere = |reason: Reason| answer.verdicts.iter().any(|verdict| reasons(verdict).contains(&reason));
     // Denied for its UID, before the gateway looked for a card.

@@ -36,8 +36,8 @@ mod work;
 
 pub use ahead::{Ahead, Number, Used, UsedAt};
 pub use audit::{AuditTrouble, ReceivedAudit};
+pub(crate) use compare::differences;
 pub use compare::{Agreement, MISSING_LISTED_MAX, StreamAgreement};
-pub(crate) use compare::{differences, reasons};
 pub use directory::{Directory, Layout, create};
 pub use draft::{Draft, DraftClaims};
 pub use error::CenterError;

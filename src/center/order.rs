@@ -1,11 +1,14 @@
-//! What the task of a service is ordered to publish, what it reports, and what it does with one message.
+//! What the task of a service is ordered to do, what it reports, and what it does with one message.
+
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{AuditTrouble, Center, CenterError, SignedMessage};
+use super::{AuditTrouble, Center, CenterError, DraftClaims, SignedMessage};
 use crate::access::effect::{Ack, Alarm, Reply, Resync};
 use crate::access::event::AuditEvent;
 use crate::access::id::{GatewayId, Timestamp};
+use crate::access::input::CommandKind;
 use crate::mqtt::{Connection, MessageId, Outgoing, PublishError, Retention};
 use crate::wire::topic::Topic;
 
@@ -52,10 +55,21 @@ pub enum GatewayEvent {
     Problem(String),
 }
 
+pub(super) type Question<S> = Box<dyn FnOnce(&mut Center<S>) + Send>;
 /// Stages messages within a transaction that others share. An error that is not of the storage leaves nothing staged.
 pub(super) type Stage<S> = Box<dyn FnOnce(&mut Center<S>, Timestamp) -> Result<Vec<SignedMessage>, CenterError> + Send>;
 /// Who waits for messages to be on disk.
 pub(super) type Staged = oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>;
+
+/// What the task is ordered to do, and who waits for the answer.
+pub(super) enum Order<S> {
+    Publish(Stage<S>, Staged),
+    Write(Option<GatewayId>, DraftClaims, oneshot::Sender<Result<SignedMessage, CenterError>>),
+    Command(GatewayId, CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
+    Ask(Question<S>),
+    LastFailure(oneshot::Sender<Option<String>>),
+    Close(Duration, oneshot::Sender<bool>),
+}
 
 /// Whether `message` answers an earlier request of `gateway` for the same stream.
 pub(super) fn is_answer_to(message: &SignedMessage, gateway: &GatewayId, request: &Resync) -> bool {

@@ -9,10 +9,10 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::order::Stage;
 pub use super::order::{Attention, GatewayEvent, Report};
+use super::order::{Order, Stage};
 use super::sheet::Enrolments;
-use super::work::{Order, Work};
+use super::work::Work;
 use super::{Center, CenterError, Directory, DraftClaims, Plan, SignedMessage, Storage};
 use crate::access::change::{Op, Position};
 use crate::access::effect::{Ack, Reply};
@@ -151,14 +151,6 @@ impl<S: Storage> Service<S> {
         answered.await.map_err(|_| CenterError::Stopped)
     }
 
-    /// Has the task do something between two publications.
-    async fn work<T: Send + 'static>(
-        &self,
-        something: impl FnOnce(&mut Work<S>) -> T + Send + 'static,
-    ) -> Result<T, CenterError> {
-        self.order(|answer| Order::Do(Box::new(move |work| drop(answer.send(something(work)))))).await
-    }
-
     /// Publishes `ops`: on disk here when this returns, published as soon as the link allows. `to` is the gateway for ops of streams
     /// that publish to one. Gives the messages.
     pub async fn publish(&self, to: Option<&GatewayId>, ops: Vec<Op>) -> Result<Vec<SignedMessage>, CenterError> {
@@ -197,7 +189,7 @@ impl<S: Storage> Service<S> {
 
     /// Why the broker is not connected, while that is so and an attempt has failed.
     pub async fn last_failure(&self) -> Option<String> {
-        let why = self.work(|work| work.connection.last_failure().map(str::to_owned)).await.ok().flatten()?;
+        let why = self.order(Order::LastFailure).await.ok().flatten()?;
         Some(format!("`{}`: {why}", self.broker))
     }
 
@@ -244,7 +236,7 @@ impl<S: Storage> Service<S> {
         within: Duration,
     ) -> Result<Vec<Answered>, CenterError> {
         let (reports, began, to) = (self.reports(), Instant::now(), to.cloned());
-        let message = self.work(move |work| work.write(to.as_ref(), &claims)).await??;
+        let message = self.order(|answer| Order::Write(to, claims, answer)).await??;
         Ok(answers(reports, self.expected(&[message]), began, within).await)
     }
 
@@ -306,7 +298,7 @@ impl<S: Storage> Service<S> {
         }
         let mut reports = self.reports();
         let (gateway, actor) = (gateway.clone(), actor.map(str::to_owned));
-        let jti = self.work(move |work| work.command(&gateway, kind, actor.as_deref())).await??;
+        let jti = self.order(|answer| Order::Command(gateway, kind, actor, answer)).await??;
         let reply = tokio::time::timeout_at(deadline, async {
             loop {
                 match reports.recv().await {
@@ -326,7 +318,7 @@ impl<S: Storage> Service<S> {
         &self,
         question: impl FnOnce(&mut Center<S>) -> T + Send + 'static,
     ) -> Result<T, CenterError> {
-        self.work(move |work| question(&mut work.center)).await
+        self.order(|answer| Order::Ask(Box::new(move |center| drop(answer.send(question(center)))))).await
     }
 
     /// Delivers what is under way and ends. `false`: not all of it was delivered within `within`; it stays in the journal.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::warn;
 
 use super::notes::Notes;
-use super::order::{Attention, GatewayEvent, Report, Stage, Staged, hand_over};
+use super::order::{Attention, GatewayEvent, Order, Report, Stage, Staged, hand_over};
 use super::{COMMAND_LIFE_S, Center, CenterError, DraftClaims, JournalName, SignedMessage, Storage};
 use crate::access::change::Position;
 use crate::access::id::{GatewayId, Timestamp};
@@ -39,20 +39,10 @@ const REMOVE_EVERY_S: u64 = 600;
 /// Names of gateways that are not configured here, each logged once; beyond, they are passed over in silence.
 const STRANGERS_MAX: usize = 64;
 
-/// What is done between two publications.
-pub(super) type Something<S> = Box<dyn FnOnce(&mut Work<S>) + Send>;
-
-/// What the task is ordered to do, and who waits for the answer.
-pub(super) enum Order<S> {
-    Publish(Stage<S>, Staged),
-    Do(Something<S>),
-    Close(Duration, oneshot::Sender<bool>),
-}
-
 /// The task of a service.
 pub(super) struct Work<S> {
-    pub(super) center: Center<S>,
-    pub(super) connection: Connection,
+    center: Center<S>,
+    connection: Connection,
     clock: Clock,
     attention: Attention,
     reports: broadcast::Sender<Report>,
@@ -177,13 +167,22 @@ impl<S: Storage> Work<S> {
         while let Some(order) = next {
             match order {
                 Order::Publish(stage, staged) => publications.push((stage, staged)),
-                Order::Do(something) => {
+                other => {
                     self.publish_all(std::mem::take(&mut publications));
-                    something(self);
-                }
-                Order::Close(within, answer) => {
-                    self.publish_all(publications);
-                    return Some((within, answer));
+                    match other {
+                        Order::Close(within, answer) => return Some((within, answer)),
+                        Order::Ask(question) => question(&mut self.center),
+                        Order::Write(to, claims, answer) => {
+                            drop(answer.send(self.write(to.as_ref(), &claims)));
+                        }
+                        Order::Command(gateway, kind, actor, answer) => {
+                            drop(answer.send(self.command(&gateway, kind, actor.as_deref())));
+                        }
+                        Order::LastFailure(answer) => {
+                            drop(answer.send(self.connection.last_failure().map(str::to_owned)));
+                        }
+                        Order::Publish(..) => {}
+                    }
                 }
             }
             next = if publications.len() < ORDERS_AT_ONCE_MAX { inbox.try_recv().ok() } else { None };
@@ -263,8 +262,7 @@ impl<S: Storage> Work<S> {
         }
     }
 
-    /// Publishes a message written by hand.
-    pub(super) fn write(&mut self, to: Option<&GatewayId>, claims: &DraftClaims) -> Result<SignedMessage, CenterError> {
+    fn write(&mut self, to: Option<&GatewayId>, claims: &DraftClaims) -> Result<SignedMessage, CenterError> {
         let written = self.center.publish_as_written(to, claims, self.now());
         match &written {
             Ok(message) if claims.is_numbered() => self.fresh.push_back(message.clone()),
@@ -274,13 +272,7 @@ impl<S: Storage> Work<S> {
         written
     }
 
-    /// Publishes a command; gives its id.
-    pub(super) fn command(
-        &mut self,
-        gateway: &GatewayId,
-        kind: CommandKind,
-        actor: Option<&str>,
-    ) -> Result<String, CenterError> {
+    fn command(&mut self, gateway: &GatewayId, kind: CommandKind, actor: Option<&str>) -> Result<String, CenterError> {
         let (jti, message) = self.center.command(gateway, kind, actor, self.now())?;
         let life = Duration::from_secs(COMMAND_LIFE_S.unsigned_abs());
         self.publish(&message, Retention::Until(Instant::now() + life));

@@ -222,13 +222,6 @@ fn print_error(text: impl Display) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Reports a state to the service manager, where there is one.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager was not notified");
-    }
-}
-
 /// Prints everything that is wrong with a configuration; gives the exit code for it.
 fn bad_config(error: &ConfigError) -> Exit {
     print_error(error);

@@ -1,7 +1,6 @@
 //! Every diagnostic of a profile, as in the file `tests/diagnostics.txt`; and the description of profiles without one.
 
-use super::diagnostic::Diagnostic;
-use super::{Order, Point, PointType, SHIPPED, check_text, mqtt, read};
+use super::{Order, Point, PointType, check_text};
 use crate::wire::modbus::Space;
 
 /// A point at the first input register.
@@ -41,60 +40,30 @@ fn with(name: &str, from: &str, to: &str) -> Result<String, String> {
     check_text(&format!("{name}.toml"), &text)
 }
 
-/// Compares what is wrong with changed profiles with the file `path`. Each of its blocks has the lines (`<`) of a profile that are
-/// replaced, those (`>`) that replace them, and every diagnostic (`=`); `profile` gives the name and the text of the profile for the
-/// first line of a block. `UPDATE_SNAPSHOTS=1` writes the file again, for a review of its diff.
-pub(super) fn hold_diagnostics<'p>(path: &str, profile: impl Fn(&str) -> (&'p str, &'p str)) {
-    let path = format!("{}/src/profile/{path}", env!("CARGO_MANIFEST_DIR"));
-    let expected = std::fs::read_to_string(&path).unwrap();
+/// Each block of the file names a base, the lines (`<`) that are replaced, those (`>`) that replace them, and every diagnostic (`=`).
+/// `UPDATE_SNAPSHOTS=1` writes the file again, for a review of its diff.
+#[test]
+fn each_diagnostic_has_its_place_and_its_remedy() {
+    let expected = include_str!("tests/diagnostics.txt");
     let mut found = Vec::new();
     for block in expected.split("\n\n") {
-        let (name, base) = profile(block.lines().next().unwrap());
+        let (name, _) = block.split_once('\n').unwrap();
         let lines = |mark: &str| -> String {
             block.lines().filter_map(|line| line.strip_prefix(mark)).map(|line| format!("{line}\n")).collect()
         };
-        let text = base.replacen(&lines("< "), &lines("> "), 1);
-        assert_ne!(text, base, "{block}");
-        let file = format!("{name}.toml");
-        let diagnostics = check_text(&file, &text).expect_err(block).replace(&format!("{file}:"), "= ");
+        let (from, to) = (lines("< "), lines("> "));
+        let diagnostics = with(name, &from, &to).expect_err(block).replace(&format!("{name}.toml:"), "= ");
         let kept: Vec<&str> = block.lines().filter(|line| !line.starts_with('=')).collect();
         found.push(format!("{}\n{diagnostics}", kept.join("\n")));
     }
     let found = found.join("\n\n") + "\n";
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(&path, &found).unwrap();
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/profile/tests/diagnostics.txt"), &found).unwrap();
     }
     assert_eq!(found.split("\n\n").count(), expected.split("\n\n").count());
     for (found, expected) in found.split("\n\n").zip(expected.split("\n\n")) {
         assert_eq!(found.trim_end(), expected.trim_end());
     }
-}
-
-#[test]
-fn each_diagnostic_has_its_place_and_its_remedy() {
-    hold_diagnostics("tests/diagnostics.txt", |name| *BASES.iter().find(|(base, _)| *base == name).unwrap());
-}
-
-/// Whether the profiles that are built in are the files of `folder`, and none has a diagnostic.
-fn hold_shipped(folder: &str, shipped: &[(&str, &str)], id: impl Fn(&str) -> Result<String, Vec<Diagnostic>>) {
-    let mut files: Vec<String> = std::fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR")))
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".toml").map(str::to_owned))
-        .collect();
-    files.sort();
-    let built_in: Vec<&str> = shipped.iter().map(|(id, _)| *id).collect();
-    assert_eq!(files, built_in);
-    for (name, text) in shipped {
-        assert_eq!(id(text).as_deref(), Ok(*name), "the id of a profile is the name of its file");
-    }
-}
-
-#[test]
-fn every_file_of_devices_is_built_in_and_has_no_diagnostic() {
-    hold_shipped("devices", SHIPPED, |text| read(text).map(|profile| profile.id));
-    hold_shipped("devices/mqtt", mqtt::SHIPPED, |text| mqtt::read(text).map(|profile| profile.id));
-    let both = SHIPPED.iter().filter(|(id, _)| mqtt::SHIPPED.iter().any(|(other, _)| id == other));
-    assert_eq!(both.count(), 0, "a name is of one kind");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Who asks: bearer tokens, compared in constant time, and what each client may.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
@@ -16,10 +16,10 @@ use super::metrics::Metrics;
 use crate::access::change::Op;
 use crate::access::id::GatewayId;
 use crate::access::input::Actor;
+use crate::browser::bearer;
 use crate::browser::origin::own_page;
 use crate::browser::sessions::{self, SessionKey, Sessions};
 use crate::browser::tries::Tries;
-use crate::browser::{address, bearer};
 use crate::config::ClientSpec;
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::{Scope, StreamSpec};
@@ -130,6 +130,11 @@ pub(super) struct Client {
     pub(super) spec: Arc<ClientSpec>,
     /// The person at the console who acts as it, and the session; `None`: a program.
     pub(super) person: Option<(Actor, SessionKey)>,
+}
+
+/// The address of who asks.
+pub(super) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }
 
 impl FromRequestParts<Shared> for Client {

@@ -5,12 +5,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::{Answered, CardChange, Plan, StreamAgreement};
 use crate::access::change::Position;
 use crate::access::credential::Enrolment;
-use crate::access::effect::{Ack, PortalProof, Resync};
+use crate::access::effect::Ack;
 use crate::access::id::{CardUid, GatewayId, StreamName, Timestamp};
 use crate::wire::ops::{enrolment_body, read_enrolments};
 
@@ -235,18 +236,18 @@ pub(super) struct AtGateway {
     pub(super) seq: u64,
     /// From when on the gateway denied the card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) dead_since: Option<Timestamp>,
+    pub(super) dead_since: Option<Value>,
     /// By what that is known: `audit`, `ack` or `state` (then it is known only that it was so at `dead_since`); absent: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) known_by: Option<KnownBy>,
     /// When the gateway received the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) received_at: Option<Timestamp>,
+    pub(super) received_at: Option<Value>,
     /// When the gateway had it on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) durable_at: Option<Timestamp>,
+    pub(super) durable_at: Option<Value>,
     /// The power boxes that the card kept on.
-    pub(super) boxes: Vec<PortalProof>,
+    pub(super) boxes: Vec<BoxShown>,
 }
 
 /// By what it is known that a card is dead at a gateway.
@@ -261,44 +262,12 @@ pub enum KnownBy {
     State,
 }
 
-/// A page of what was found.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Page {
-    pub(super) items: Vec<Item>,
-    /// To be given as `cursor` for the next page; absent: this is the last.
+pub(super) struct BoxShown {
+    pub(super) portal: Value,
+    /// When it confirmed that the card's power is off; absent: not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) cursor: Option<i64>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Item {
-    pub(super) gateway: String,
-    /// When it was received, or published.
+    pub(super) confirmed_at: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) received_at: Option<Timestamp>,
-    /// As the gateway published it.
-    pub(super) item: Box<RawValue>,
-}
-
-/// The data of the event `link`: whether a gateway, or the broker, is connected.
-#[derive(Serialize, Deserialize)]
-pub(super) struct LinkShown {
-    pub(super) up: bool,
-    /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) why: Option<String>,
-}
-
-/// The data of the event `resync`: what a gateway asked for, and how many messages were its answer.
-#[derive(Serialize, Deserialize)]
-pub(super) struct ResyncShown {
-    #[serde(flatten)]
-    pub(super) asked: Resync,
-    pub(super) messages: usize,
-}
-
-/// The data of an event that is a line for people.
-#[derive(Serialize, Deserialize)]
-pub(super) struct MessageShown {
-    pub(super) message: String,
+    pub(super) how: Option<Value>,
 }

@@ -10,11 +10,10 @@ use axum::routing::get;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::auth::{COOKIE, Person};
+use super::auth::{self, COOKIE, Person};
 use super::failure::Failure;
 use super::{Shared, json as answer};
 use crate::access::input::Actor;
-use crate::browser::address;
 use crate::browser::files::{self, File, JS};
 use crate::browser::origin::{is_https, same_origin};
 use crate::browser::sessions::{self, SESSION_S, with_cookie};
@@ -57,7 +56,7 @@ async fn log_in(
     let read = serde_json::from_slice(&body);
     let Login { name, token } = read.map_err(|error| Failure::field("body", format!("the body: {error}")))?;
     let who: Actor = name.parse().map_err(|why| Failure::field("name", format!("`name`: {why}")))?;
-    let from = address(&extensions);
+    let from = auth::address(&extensions);
     let spec = api.doorkeeper.client(Some(&token), from).inspect_err(|_| {
         tracing::warn!(from = from.map(tracing::field::display), "a login at the console was refused");
     })?;

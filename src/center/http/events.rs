@@ -10,7 +10,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{Stream, unfold};
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
@@ -18,7 +17,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use super::super::{GatewayEvent, Report};
 use super::Shared;
 use super::auth::{Client, Clients, MayRead};
-use super::bodies::{LinkShown, MessageShown, ResyncShown};
 use super::failure::Failure;
 use super::metrics::Metrics;
 use crate::access::event::AuditEvent;
@@ -125,24 +123,25 @@ impl EventLog {
 
 /// The type of an event and its data; `None`: of no use to clients.
 fn shown(event: &GatewayEvent) -> Option<(&'static str, Value)> {
+    let of = |value: Result<Value, serde_json::Error>| value.unwrap_or_default();
     Some(match event {
-        GatewayEvent::Up => ("link", body(&LinkShown { up: true, why: None })),
-        GatewayEvent::Down(why) => ("link", body(&LinkShown { up: false, why: Some(why.clone()) })),
-        GatewayEvent::Ack(ack) => ("ack", body(ack)),
-        GatewayEvent::Reply(reply) => ("reply", body(reply)),
+        GatewayEvent::Up => ("link", json!({ "up": true })),
+        GatewayEvent::Down(why) => ("link", json!({ "up": false, "why": why })),
+        GatewayEvent::Ack(ack) => ("ack", of(serde_json::to_value(ack))),
+        GatewayEvent::Reply(reply) => ("reply", of(serde_json::to_value(reply))),
         GatewayEvent::Resync(asked, messages) => {
-            ("resync", body(&ResyncShown { asked: asked.clone(), messages: *messages }))
+            let mut data = of(serde_json::to_value(asked));
+            if let Some(fields) = data.as_object_mut() {
+                fields.insert("messages".to_owned(), Value::from(*messages));
+            }
+            ("resync", data)
         }
-        GatewayEvent::Alarm(alarm) => ("alarm", body(alarm)),
+        GatewayEvent::Alarm(alarm) => ("alarm", of(serde_json::to_value(alarm))),
         GatewayEvent::Audit(events) => ("audit", events.iter().map(summary).collect()),
-        GatewayEvent::Trouble(trouble) => ("audit_trouble", body(&MessageShown { message: trouble.to_string() })),
-        GatewayEvent::State(state) => ("state", serde_json::from_str(state).unwrap_or_default()),
-        GatewayEvent::Problem(problem) => ("problem", body(&MessageShown { message: problem.clone() })),
+        GatewayEvent::Trouble(trouble) => ("audit_trouble", json!({ "message": trouble.to_string() })),
+        GatewayEvent::State(state) => ("state", of(serde_json::from_str(state))),
+        GatewayEvent::Problem(problem) => ("problem", json!({ "message": problem })),
     })
-}
-
-fn body(of: &impl Serialize) -> Value {
-    serde_json::to_value(of).unwrap_or_default()
 }
 
 /// What an audit event is about; the whole event is in `/v1/audit`.

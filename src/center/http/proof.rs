@@ -12,24 +12,25 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::database::{Reader, Row, Search, Table};
 use super::super::{Audience, Center, CenterError, Number, Storage, UsedAt};
 use super::auth::MayRead;
-use super::bodies::{AtGateway, KnownBy, Proof};
+use super::bodies::{AtGateway, BoxShown, KnownBy, Proof};
 use super::failure::Failure;
 use super::traces::{self, Trace, found, search};
 use super::{Shared, json};
-use crate::access::credential::{DEAD, Flag, FlagRegister};
-use crate::access::effect::PortalProof;
+use crate::access::credential::{Flag, FlagRegister};
 use crate::access::engine::StreamStatus;
-use crate::access::id::{CardUid, GatewayId, Holder, PortalId, Revision, StreamName, Timestamp};
+use crate::access::id::{CardUid, GatewayId, Holder, Revision, StreamName, Timestamp};
 use crate::access::list::AccessList;
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::Scope;
 use crate::wire::state;
+
+/// The flags that end a card.
+const DEADLY: [Flag; 3] = [Flag::Lost, Flag::Replaced, Flag::Cancelled];
 
 /// By which message a card is dead at a gateway.
 #[derive(Clone)]
@@ -220,7 +221,7 @@ fn by_states<S: Storage>(center: &Center<S>, all: Vec<(AtGateway, Option<StateOf
             });
             if own.as_ref() == Some(&state.list) {
                 at.known_by = Some(KnownBy::State);
-                at.dead_since = Some(state.received_at);
+                at.dead_since = serde_json::to_value(state.received_at).ok();
             }
         }
         shown.push(at);
@@ -232,11 +233,11 @@ fn by_states<S: Storage>(center: &Center<S>, all: Vec<(AtGateway, Option<StateOf
 fn death_in(list: &AccessList, uid: CardUid, holder: Option<&Holder>) -> Option<Revision> {
     let card = list.card(&uid).and_then(|card| card.record());
     let holder = holder.and_then(|holder| list.holder_entry(holder));
-    let set = |flag: Flag| {
-        let own = card.as_ref().and_then(|card| card.flags.get(flag));
+    let set = |flag: &Flag| {
+        let own = card.as_ref().and_then(|card| card.flags.get(*flag));
         let birth = card.as_ref().and_then(|card| card.birth);
         let reaches = |register: &FlagRegister| birth.is_none_or(|birth| birth < register.revision);
-        let holders = holder.as_ref().and_then(|entry| entry.flags.get(flag)).filter(reaches);
+        let holders = holder.as_ref().and_then(|entry| entry.flags.get(*flag)).filter(reaches);
         // The newer one counts; of one op that writes both, the card's own.
         let newer = match (own, holders) {
             (Some(own), Some(holders)) if holders.revision > own.revision => Some(holders),
@@ -244,7 +245,7 @@ fn death_in(list: &AccessList, uid: CardUid, holder: Option<&Holder>) -> Option<
         };
         newer.filter(|register| register.on).map(|register| register.revision)
     };
-    DEAD.iter().filter_map(set).min()
+    DEADLY.iter().filter_map(set).min()
 }
 
 /// The newest rows of a gateway, or the first after one.
@@ -288,8 +289,8 @@ fn at_gateway(reader: &Reader, known: &Shown, death: &Death, uid: CardUid) -> Re
     Ok(shown)
 }
 
-fn field<'e, T: Deserialize<'e>>(event: &'e Value, name: &str) -> Option<T> {
-    T::deserialize(event.get(name)?).ok()
+fn field(event: &Value, name: &str) -> Option<Value> {
+    event.get(name).cloned()
 }
 
 impl AtGateway {
@@ -307,14 +308,14 @@ impl AtGateway {
         let mut of_card = kind("revocation_confirmed");
         of_card.push(("uid", uid.to_string()));
         let confirmed = found(reader, &search_at(Table::Audit, &self.gateway, of_card, Some(row.id)))?;
-        let cut: Vec<PortalId> = field(event, "cut").unwrap_or_default();
+        let cut = event["cut"].as_array().cloned().unwrap_or_default();
         self.boxes = cut
             .into_iter()
             .map(|portal| {
-                let is_of = |event: &Value| event["revoked"] == n && event["portal"] == portal.as_str();
-                let done = confirmed.iter().map(|(_, event)| event).find(|event| is_of(event));
+                let done = confirmed.iter().find(|(_, event)| event["revoked"] == n && event["portal"] == portal);
+                let done = done.map(|(_, event)| event);
                 let confirmed_at = done.and_then(|event| field(event, "at"));
-                PortalProof { portal, confirmed_at, how: done.and_then(|event| field(event, "reason")) }
+                BoxShown { portal, confirmed_at, how: done.and_then(|event| field(event, "reason")) }
             })
             .collect();
         Ok(())

@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep};
 
 use super::super::sheet::Enrolments;
 use super::super::{Answered, Plan, StreamAgreement};
-use super::bodies::{Answer, AtGateway, Behind, Compared, Delivery, GatewayShown, KnownBy, PlanBody, Proof};
+use super::bodies::{Answer, AtGateway, Behind, BoxShown, Compared, Delivery, GatewayShown, KnownBy, PlanBody, Proof};
 use super::client::{Ask, HttpClient, ServerError, ServerUrl};
 use super::sse::EventStream;
 use crate::access::change::{Op, Position};
-use crate::access::effect::{Reply, RevocationProof};
+use crate::access::effect::{PortalProof, Reply, RevocationProof};
 use crate::access::engine::StreamStatus;
 use crate::access::event::StreamRevision;
 use crate::access::id::{CardUid, GatewayId, StreamName, Timestamp};
@@ -282,14 +282,20 @@ impl Remote {
 
 impl AtGateway {
     fn known(self) -> Option<(GatewayId, (KnownBy, RevocationProof))> {
-        let in_force_at = self.dead_since?;
+        let time = |value: Option<serde_json::Value>| serde_json::from_value::<Timestamp>(value?).ok();
+        let in_force_at = time(self.dead_since)?;
+        let portal = |BoxShown { portal, confirmed_at, how }: BoxShown| {
+            let portal = serde_json::from_value(portal).ok()?;
+            let how = how.and_then(|how| serde_json::from_value(how).ok());
+            Some(PortalProof { portal, confirmed_at: time(confirmed_at), how })
+        };
         let revocation = RevocationProof {
             n: 0,
             revision: StreamRevision { stream: self.stream, epoch: self.epoch, seq: self.seq },
-            received_at: self.received_at.unwrap_or(in_force_at),
+            received_at: time(self.received_at).unwrap_or(in_force_at),
             in_force_at,
-            durable_at: self.durable_at,
-            portals: self.boxes,
+            durable_at: time(self.durable_at),
+            portals: self.boxes.into_iter().filter_map(portal).collect(),
         };
         Some((self.gateway, (self.known_by?, revocation)))
     }

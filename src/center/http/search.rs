@@ -3,12 +3,11 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::database::{Row, Search, Table};
 use super::auth::{Client, MayRead};
-use super::bodies::{Item, Page};
 use super::failure::Failure;
 use super::queried::Queried;
 use super::{Shared, json};
@@ -39,6 +38,24 @@ pub(super) struct Asked {
     order: Option<String>,
     cursor: Option<i64>,
     limit: Option<usize>,
+}
+
+/// A page of what was found.
+#[derive(Serialize)]
+struct Page {
+    items: Vec<Item>,
+    /// To be given as `cursor` for the next page; absent: this is the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    gateway: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_at: Option<Timestamp>,
+    /// As the gateway published it.
+    item: Box<RawValue>,
 }
 
 type Wanted = Result<Queried<Asked>, Failure>;
@@ -74,6 +91,7 @@ async fn page(
     let cursor = rows.last().filter(|_| rows.len() == most).map(|row| row.id);
     let item = |row: Row| {
         let item = RawValue::from_string(row.body).ok()?;
+        // When it was received, or published.
         Some(Item { gateway: row.gateway, received_at: (!is_audit).then_some(Timestamp(row.at)), item })
     };
     Ok(json(StatusCode::OK, &Page { items: rows.into_iter().filter_map(item).collect(), cursor }))

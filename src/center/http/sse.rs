@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
 use super::super::GatewayEvent;
-use super::bodies::{LinkShown, MessageShown, Page, ResyncShown};
 use super::client::{ANSWER_S, Ask, HttpClient, ServerError};
+use crate::access::effect::Resync;
 use crate::access::event::AuditEvent;
 use crate::access::id::GatewayId;
 use crate::wire::audit;
@@ -62,8 +62,38 @@ struct Data<'d> {
 }
 
 #[derive(Deserialize)]
+struct Link {
+    up: bool,
+    #[serde(default)]
+    why: String,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    message: String,
+}
+
+/// What `GET /v1/audit` answers.
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    item: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
 struct Numbered {
     n: u64,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(flatten)]
+    asked: Resync,
+    messages: usize,
 }
 
 impl EventStream {
@@ -137,21 +167,20 @@ impl EventStream {
         }
         let text = data.map_or("null", RawValue::get);
         let read = match event.kind.as_str() {
-            "link" => serde_json::from_str(text).ok().map(|LinkShown { up, why }| match up {
-                true => GatewayEvent::Up,
-                false => GatewayEvent::Down(why.unwrap_or_default()),
-            }),
+            "link" => serde_json::from_str(text)
+                .ok()
+                .map(|Link { up, why }| if up { GatewayEvent::Up } else { GatewayEvent::Down(why) }),
             "ack" => serde_json::from_str(text).ok().map(GatewayEvent::Ack),
             "reply" => serde_json::from_str(text).ok().map(GatewayEvent::Reply),
             "alarm" => serde_json::from_str(text).ok().map(GatewayEvent::Alarm),
             "resync" => {
                 let read = serde_json::from_str(text).ok();
-                read.map(|ResyncShown { asked, messages }| GatewayEvent::Resync(asked, messages))
+                read.map(|Asked { asked, messages }| GatewayEvent::Resync(asked, messages))
             }
             "state" => Some(GatewayEvent::State(text.to_owned())),
-            "problem" => serde_json::from_str(text).ok().map(|MessageShown { message }| GatewayEvent::Problem(message)),
+            "problem" => serde_json::from_str(text).ok().map(|Message { message }| GatewayEvent::Problem(message)),
             "audit_trouble" => {
-                let MessageShown { message } = serde_json::from_str(text).ok()?;
+                let Message { message } = serde_json::from_str(text).ok()?;
                 return Some(Seen::Trouble(gateway, message));
             }
             "audit" => {

@@ -37,10 +37,18 @@ pub(super) const NAMES: [(Column, &[&str]); 10] = [
 /// Names that may mean the UID and may mean something else.
 const AMBIGUOUS: [&str; 6] = ["卡号", "卡片编号", "card", "card_no", "card_number", "id"];
 
-/// The columns of a list that is written: each right stands in the column of its kind.
-pub(super) fn written() -> impl Iterator<Item = Column> {
-    NAMES.iter().map(|(column, _)| *column).filter(|column| *column != Column::Entitlements)
-}
+/// The columns of a list that is written.
+pub(super) const WRITTEN: [Column; 9] = [
+    Column::Uid,
+    Column::Holder,
+    Column::Role,
+    Column::Marks,
+    Column::Gate,
+    Column::Door,
+    Column::PowerBox,
+    Column::NotBefore,
+    Column::NotAfter,
+];
 
 impl Column {
     /// The columns that name what a card opens.

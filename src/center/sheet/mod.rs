@@ -304,11 +304,11 @@ impl Rows<'_> {
 /// Writes a list as a sheet in UTF-8. Times have the offset of `timezone`.
 #[must_use]
 pub fn write(enrolments: &Enrolments, timezone: &TimeZone) -> String {
-    let mut records = vec![column::written().map(|column| column.as_str().to_owned()).collect::<Vec<_>>()];
+    let mut records = vec![column::WRITTEN.iter().map(|column| column.as_str().to_owned()).collect::<Vec<_>>()];
     for (uid, enrolment) in enrolments {
         let of = |kind| cell::print_entitlements(&enrolment.entitlements, kind);
         let time = |at: Option<Timestamp>| at.map_or(String::new(), |at| cell::print_time(at, timezone));
-        let printed = |column: Column| match column {
+        let written = |column: &Column| match column {
             Column::Uid => uid.to_string(),
             Column::Holder => enrolment.holder.to_string(),
             Column::Role => enrolment.role.as_str().to_owned(),
@@ -321,7 +321,7 @@ pub fn write(enrolments: &Enrolments, timezone: &TimeZone) -> String {
             Column::NotAfter => time(enrolment.not_after),
             Column::Entitlements => String::new(),
         };
-        records.push(column::written().map(printed).collect());
+        records.push(column::WRITTEN.iter().map(written).collect());
     }
     text::print(&records)
 }

@@ -9,7 +9,7 @@ use crate::access::effect::{PortalProof, QueryResult, RevocationProof, Verdict};
 use crate::access::event::Outcome;
 use crate::access::id::{CardUid, GatewayId};
 use crate::access::input::CommandKind;
-use crate::center::{Attention, reasons};
+use crate::center::Attention;
 
 /// Who asks, for the audit of the gateways.
 const ACTOR: &str = "center prove";
@@ -70,6 +70,13 @@ impl State {
         if !opens.is_empty() {
             return Self::Opens(opens);
         }
+        let reasons = |verdict: &Verdict| {
+            let first = match verdict.outcome {
+                Outcome::Deny(reason) => Some(reason),
+                Outcome::Grant(_) => None,
+            };
+            first.into_iter().chain(verdict.also.iter().copied()).collect::<Vec<_>>()
+        };
         let mut all: Vec<Reason> = answer.verdicts.iter().flat_map(reasons).collect();
         all.sort_unstable();
         all.dedup();

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::super::{Exit, notify, print_error, print_line};
+use super::super::{Exit, print_error, print_line};
 use crate::access::id::GatewayId;
 use crate::center::database::{Database, Reader, Retention};
 use crate::center::http::{Api, serve};
@@ -184,6 +184,12 @@ fn differences<T: PartialEq>(before: &[T], after: &[T], name: impl Fn(&T) -> &st
         Some((named, more)) if !more.is_empty() => format!("{} and {} more", named.join(", "), more.len()),
         _ if changes.is_empty() => "none changed".to_owned(),
         _ => changes.join(", "),
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not notified");
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use self::assembly::{Assembly, over};
 use self::reload::Reloader;
-use super::{notify, random_hex};
+use super::random_hex;
 use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::clock::{Clock, SYNCHRONISED_FILE};
@@ -209,6 +209,12 @@ async fn failed(tasks: Option<&mut JoinSet<()>>) {
 
 fn random_id() -> Result<String, ServeError> {
     random_hex::<8>().map_err(ServeError::Random)
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager was not notified");
+    }
 }
 
 #[cfg(test)]

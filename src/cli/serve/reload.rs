@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::super::notify;
+use super::notify;
 use crate::access::input::Operator;
 use crate::access::rules::Rules;
 use crate::config::{self, ConfigError, Secret, Site};

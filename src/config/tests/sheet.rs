@@ -1,7 +1,6 @@
 //! Portals from a sheet: what it means, and where what is wrong is reported.
 
 use super::{around, directory};
-use crate::browser::query::keys_of;
 use crate::config::{ConfigError, load};
 
 const HEAD: &str = "[local]\nurls = [\"mqtt://127.0.0.1\"]\n[modbus_server]\ntcp = \"127.0.0.1:1502\"\n\
@@ -166,6 +165,38 @@ fn a_sheet_that_is_not_there_is_reported_at_its_key() {
     );
 }
 
+/// The keys of a struct.
+struct Keys<'k>(&'k mut Vec<&'static str>);
+
+impl<'de> serde::Deserializer<'de> for Keys<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("only structs are asked for their keys"))
+    }
+
+    fn deserialize_struct<V: serde::de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.extend(fields);
+        Err(serde::de::Error::custom("no value is made"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+fn keys_of<T: serde::de::DeserializeOwned>() -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    assert!(T::deserialize(Keys(&mut keys)).is_err());
+    keys
+}
+
 /// A cell of each key that a portal or one of its tables has.
 const CELLS: &str = "id=door-1 kind=door zone=1 direction=in hold_ms=4000 extended_hold_ms=9000 delay_off_s=15 rest_s=3 debounce_ms=0 \
                      held_open_s=20 fire_input=TRUE free_access=1 hours=2 power_hours=3 overload_w=2000 overload_s=5 \
@@ -180,12 +211,9 @@ fn each_key_of_a_portal_can_be_a_column() {
         found.unwrap_or_else(|| panic!("`{key}` has no cell above, and perhaps no kind in `sheet`"))
     };
     let tables: [&[&str]; 2] = [&["device"], &["reader", "output", "meter", "inputs"]];
-    let inner = [
-        keys_of::<crate::config::wiring::DeviceTable>().unwrap(),
-        keys_of::<crate::config::wiring::PartTable>().unwrap(),
-    ];
+    let inner = [keys_of::<crate::config::wiring::DeviceTable>(), keys_of::<crate::config::wiring::PartTable>()];
     let mut columns = Vec::new();
-    for &key in keys_of::<crate::config::portal::PortalTable>().unwrap() {
+    for key in keys_of::<crate::config::portal::PortalTable>() {
         match tables.iter().zip(&inner).find(|(names, _)| names.contains(&key)) {
             Some((_, keys)) => columns.extend(keys.iter().map(|inner| (format!("{key}.{inner}"), cell(inner)))),
             None => columns.push((key.to_owned(), cell(key))),

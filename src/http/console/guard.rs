@@ -4,10 +4,10 @@
 //! `Origin`); the cookie is `SameSite=Strict` besides. A page of another name that resolves to this machine (DNS rebinding) reads
 //! nothing: without a login the console answers to the names of loopback only.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -17,10 +17,10 @@ use tokio::sync::watch;
 
 use super::Shared;
 use crate::access::input::Actor;
+use crate::browser::bearer;
 use crate::browser::origin::{own_page, text};
 use crate::browser::sessions::{self, SessionKey, Sessions};
 use crate::browser::tries::{MINUTE, Tries};
-use crate::browser::{address, bearer};
 use crate::config::Secret;
 use crate::http::api::refuse;
 
@@ -187,9 +187,14 @@ fn names_card(uri: &Uri) -> bool {
     uri.path() == "/api/v1/card" || super::asked(uri).is_ok_and(has_uid)
 }
 
+/// The address of who asks.
+pub(super) fn address(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+}
+
 /// Lets through who may, and hands on who it is.
 pub(super) async fn admit(State(console): State<Shared>, mut request: Request, next: Next) -> Response {
-    let from = address(request.extensions());
+    let from = address(&request);
     let caller = console.guard.caller(request.method(), request.headers(), from);
     let admitted = caller.and_then(|caller| console.guard.look_up(&caller, request.uri(), from).map(|()| caller));
     match admitted {

@@ -11,12 +11,11 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::card;
-use super::guard::{COOKIE, Caller, refusal};
+use super::guard::{self, COOKIE, Caller, refusal};
 use super::{BODY_BYTES_MAX, Shared, wrong};
 use crate::access::id::PortalId;
 use crate::access::input::{Actor, CardSet, Operator};
 use crate::access::portal::Posture;
-use crate::browser::address;
 use crate::browser::origin::{is_https, same_origin};
 use crate::browser::sessions::{SESSION_S, named, with_cookie};
 use crate::http::api::{body, operate, refuse};
@@ -120,7 +119,7 @@ struct Login {
 }
 
 pub(super) async fn log_in(State(console): State<Shared>, request: Request) -> Response {
-    let from = address(request.extensions());
+    let from = guard::address(&request);
     if let Err(why) = same_origin(request.headers()) {
         return refuse(StatusCode::FORBIDDEN, why);
     }
@@ -169,7 +168,7 @@ pub(super) async fn log_out(State(console): State<Shared>, headers: HeaderMap) -
 /// What the person at the page may do: `{"gateway":"xing1","timezone":"Asia/Shanghai","reads":true,"changes":false,"can_log_in":true,"who":"Li Wei","seconds":41000}`.
 pub(super) async fn session(State(console): State<Shared>, request: Request) -> Response {
     let guard = &console.guard;
-    let caller = guard.caller(request.method(), request.headers(), address(request.extensions()));
+    let caller = guard.caller(request.method(), request.headers(), guard::address(&request));
     let (who, seconds) = match &caller {
         Ok(Caller::Person(who, key)) => (Some(who.to_string()), guard.session(key).map(|(_, left)| left.as_secs())),
         _ => (None, None),

@@ -28,10 +28,10 @@ mod output;
 mod portal;
 pub mod reader;
 pub mod reports;
-mod rounds;
 mod sensors;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::field::DisplayValue;
@@ -146,6 +146,8 @@ pub enum Event {
         readings: Vec<Reading>,
         /// When.
         at: Instant,
+        /// How long its line takes to read all readers once.
+        turn: Duration,
     },
     /// A device answers again, or does not any more.
     Source {

@@ -126,9 +126,9 @@ impl<W: Wiring> Portal<W> {
 
     async fn event(&mut self, event: Event) {
         match event {
-            Event::Read { source, readings, at } => {
+            Event::Read { source, readings, at, turn } => {
                 self.reports.retry();
-                self.read(readings, at);
+                self.read(readings, at, turn);
                 self.report_empty();
                 self.accept_next(source);
                 self.report_online();
@@ -145,13 +145,13 @@ impl<W: Wiring> Portal<W> {
         }
     }
 
-    fn read(&mut self, readings: Vec<Reading>, at: Instant) {
+    fn read(&mut self, readings: Vec<Reading>, at: Instant, turn: Duration) {
         let mut contacts = PortalReport::default();
         for reading in readings {
             match reading {
                 Reading::Card { slot: number, shows } => {
                     let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == number) else { continue };
-                    for event in slot.reader.read(shows, at) {
+                    for event in slot.reader.read(shows, at, turn) {
                         self.card(number, event, at);
                     }
                 }

@@ -7,12 +7,13 @@ use tokio::time::Instant;
 use crate::access::input::Presented;
 use crate::access::portal::Direction;
 
-use super::rounds::Rounds;
-
-/// Longest time between two readings of a latch or counter, in milliseconds, or a few usual rounds of its line if they take longer. After a
-/// longer one the card that it shows may have been presented long ago, and opens nothing. On a serial line a unit rests for a second after
-/// each lost answer, and two in a row are no silence.
+/// Longest time between two readings of a latch or counter, in milliseconds. After a longer one the card that it shows may have been
+/// presented long ago, and opens nothing. On a serial line a unit rests for a second after each lost answer, and two in a row are no silence.
 pub const STALE_MS: u64 = 3000;
+/// If the line needs long to read all readers, it is this many such turns instead, so that two answers may be lost here too...
+pub const STALE_TURNS: u32 = 3;
+/// ...but never more than this, in milliseconds.
+pub const STALE_MS_MAX: u64 = 10_000;
 /// The same for a reader that shows the card as long as it is there: the card is there now, and when it came is not known.
 pub const LEVEL_STALE_MS: u64 = 5000;
 /// How soon an order to take the next card is given again while it has no effect, in milliseconds.
@@ -112,7 +113,7 @@ struct Tries {
 #[derive(Debug)]
 pub struct Reader {
     traits: ReaderTraits,
-    rounds: Rounds,
+    last_read: Option<Instant>,
     place: Place,
     /// A card was shown and is to be accepted.
     accept_due: bool,
@@ -132,7 +133,7 @@ impl Reader {
     pub fn new(traits: ReaderTraits) -> Self {
         Self {
             traits,
-            rounds: Rounds::default(),
+            last_read: None,
             place: Place::Empty,
             accept_due: false,
             accepted_at: None,
@@ -192,7 +193,7 @@ impl Reader {
 
     /// Its device fell silent: the next reading may be old, and counts as the first one.
     pub fn lost(&mut self) {
-        self.rounds.lost();
+        self.last_read = None;
         self.place = Place::Empty;
         (self.tries, self.stuck) = (Tries::default(), None);
     }
@@ -212,7 +213,7 @@ impl Reader {
 
     /// Whether it was read since its device was last lost.
     pub(crate) fn is_read(&self) -> bool {
-        self.rounds.is_read()
+        self.last_read.is_some()
     }
 
     /// Whether it is known since then what is in it.
@@ -220,8 +221,8 @@ impl Reader {
         self.is_read() && !matches!(self.place, Place::Leaving(None, _))
     }
 
-    /// Takes what it showed at `at`.
-    pub fn read(&mut self, shows: Shows, at: Instant) -> Vec<CardEvent> {
+    /// Takes what it showed at `at`. `turn`: how long its line takes to read all readers once.
+    pub fn read(&mut self, shows: Shows, at: Instant, turn: Duration) -> Vec<CardEvent> {
         if self.accepted_at.is_some_and(|accepted| at <= accepted) {
             return Vec::new();
         }
@@ -229,7 +230,8 @@ impl Reader {
         self.tries.just_tried = self.tries.last.is_some_and(|tried| is_within(tried, ACCEPT_AGAIN_MS));
         let first = !self.is_read();
         let least_ms = if self.traits.kind == ReaderKind::Level { LEVEL_STALE_MS } else { STALE_MS };
-        let fresh = self.rounds.read(at, least_ms);
+        let limit = (turn * STALE_TURNS).clamp(Duration::from_millis(least_ms), Duration::from_millis(STALE_MS_MAX));
+        let fresh = self.last_read.replace(at).is_some_and(|last| at.saturating_duration_since(last) <= limit);
         match (shows, self.traits.kind) {
             (Shows::Count(number, card), kind) => self.counted(number, card, fresh, kind),
             (Shows::Card(None), ReaderKind::Message) => Vec::new(),

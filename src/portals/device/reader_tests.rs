@@ -20,11 +20,13 @@ type Step<'a> = (u64, Option<&'a str>, &'a [CardEvent]);
 struct Bench {
     reader: Reader,
     start: Instant,
+    /// Of its line.
+    turn: Duration,
 }
 
 impl Bench {
     fn new(kind: ReaderKind) -> Self {
-        Self { reader: reader(kind), start: Instant::now() }
+        Self { reader: reader(kind), start: Instant::now(), turn: Duration::ZERO }
     }
 
     fn at(&self, ms: u64) -> Instant {
@@ -32,11 +34,11 @@ impl Bench {
     }
 
     fn shows(&mut self, at_ms: u64, text: Option<&str>) -> Vec<CardEvent> {
-        self.reader.read(Shows::Card(text.map(card)), self.at(at_ms))
+        self.reader.read(Shows::Card(text.map(card)), self.at(at_ms), self.turn)
     }
 
     fn counts(&mut self, at_ms: u64, number: i64) -> Vec<CardEvent> {
-        self.reader.read(Shows::Count(number, Some(card(A))), self.at(at_ms))
+        self.reader.read(Shows::Count(number, Some(card(A))), self.at(at_ms), self.turn)
     }
 
     fn accepted(&mut self, at_ms: u64) {
@@ -209,26 +211,21 @@ fn a_card_latched_while_the_reader_was_not_read_opens_nothing_and_is_accepted() 
 }
 
 #[test]
-fn on_a_loaded_line_a_card_opens_although_two_answers_were_lost_before_it() {
-    for kind in [ReaderKind::Latch { repeats: false }, ReaderKind::Counter { accepts: false }] {
-        let mut bench = Bench::new(kind);
-        for round in 0..5 {
-            assert_eq!(
-                if kind == (ReaderKind::Latch { repeats: false }) {
-                    bench.shows(round * 1640, None)
+fn a_card_opens_within_three_turns_of_a_loaded_line_and_never_after_ten_seconds() {
+    for (turn_ms, limit_ms) in [(0, STALE_MS), (999, STALE_MS), (1640, 3 * 1640), (60_000, STALE_MS_MAX)] {
+        for kind in [ReaderKind::Latch { repeats: false }, ReaderKind::Counter { accepts: false }] {
+            for (after_ms, event) in [(limit_ms, Came(card(A))), (limit_ms + 1, Missed(Some(card(A))))] {
+                let mut bench = Bench { turn: Duration::from_millis(turn_ms), ..Bench::new(kind) };
+                let came = if kind == (ReaderKind::Latch { repeats: false }) {
+                    bench.shows(0, None);
+                    bench.shows(after_ms, Some(A))
                 } else {
-                    bench.counts(round * 1640, 1)
-                },
-                []
-            );
+                    bench.counts(0, 1);
+                    bench.counts(after_ms, 2)
+                };
+                assert_eq!(came, [event], "{kind:?} {turn_ms} {after_ms}");
+            }
         }
-        let at_ms = 7 * 1640;
-        let came = if kind == (ReaderKind::Latch { repeats: false }) {
-            bench.shows(at_ms, Some(A))
-        } else {
-            bench.counts(at_ms, 2)
-        };
-        assert_eq!(came, [Came(card(A))]);
     }
 }
 

@@ -151,6 +151,8 @@ pub struct Answer {
     pub reply: Reply,
     /// When it arrived.
     pub at: Instant,
+    /// How long the line was taken for it.
+    pub took: Duration,
 }
 
 /// Why a request has no reply. The names of the variants are those of the metrics.

@@ -37,7 +37,7 @@ impl Task {
             }
             Some(Ok(reply)) => {
                 self.answered(&job, took);
-                return self.end(job, took, Ok(Answer { reply, at: Instant::now() }));
+                return self.end(job, took, Ok(Answer { reply, at: Instant::now(), took }));
             }
             Some(Err(LineError::Reply(ReplyError::Refused(exception)))) if exception.is_of_a_gateway() => {
                 // The gateway in front of the unit answers: the unit does not.

@@ -112,10 +112,11 @@ impl Health {
         self.units.iter().map(|(id, unit)| (*id, unit.state.subscribe())).collect()
     }
 
-    /// Where a request for `unit` waits for the line: what is polled of one that is offline by itself, or did not answer the last time, comes
-    /// after the polls of those that answer.
+    /// Where a request for `unit` waits for the line: what is polled of one that is offline by itself, or did not answer twice in a row, comes
+    /// after the polls of those that answer. Once is no sign: on a bad line each unit misses an answer now and then, and the few that did not
+    /// would have the line.
     pub(super) fn lane(&self, unit: u8, priority: Priority) -> Priority {
-        let fails = |unit: &Unit| unit.failures > 0 && !unit.fell || unit.offline_cause().is_some();
+        let fails = |unit: &Unit| unit.failures > 1 && !unit.fell || unit.offline_cause().is_some();
         if priority >= Priority::Card && self.units.get(&unit).is_some_and(fails) { Priority::Probe } else { priority }
     }
 

@@ -121,16 +121,18 @@ async fn polls_of_a_dead_unit_come_last_its_cuts_are_tried_at_once_and_the_other
 }
 
 #[tokio::test]
-async fn polls_of_a_unit_that_did_not_answer_come_after_those_of_units_that_do() {
+async fn polls_of_a_unit_that_did_not_answer_twice_come_after_those_of_units_that_do() {
     let (now, took) = (Instant::now(), Duration::from_millis(200));
     let mut health = Health::new([1, 2], now);
-    assert_eq!(health.lane(1, Priority::Card), Priority::Card, "not known yet");
+    health.silent(1, "no answer", took, now);
+    assert_eq!(health.lane(1, Priority::Card), Priority::Card, "one answer was lost");
     health.silent(1, "no answer", took, now);
     assert_eq!((health.lane(1, Priority::Card), health.lane(2, Priority::Card)), (Priority::Probe, Priority::Card));
     assert_eq!(health.lane(1, Priority::Release), Priority::Release);
     health.answered(1, &READ, took);
     assert_eq!(health.lane(1, Priority::Card), Priority::Card);
-    // One that fell with the line after it missed an answer is asked as ever.
+    // One that fell with the line after it missed answers is asked as ever.
+    health.silent(1, "no answer", took, now);
     health.silent(1, "no answer", took, now);
     health.line_down("no line");
     assert_eq!(health.lane(1, Priority::Card), Priority::Card);

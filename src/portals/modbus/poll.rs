@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -46,6 +47,7 @@ impl Polls {
             every: Duration::from_millis(u64::from(poll.every_ms)),
             priority,
             listeners: Vec::new(),
+            turn: Arc::default(),
         });
         polling.priority = polling.priority.min(priority);
         if !polling.listeners.iter().any(|known| Arc::ptr_eq(&known.decoder, &listener.decoder)) {
@@ -55,7 +57,41 @@ impl Polls {
 
     /// Each poll.
     pub(in crate::portals) fn into_pollings(self) -> impl Iterator<Item = Polling> {
-        self.0.into_values()
+        let mut turns = BTreeMap::<String, Turn>::new();
+        for polling in self.0.values().filter(|polling| polling.priority == Priority::Card) {
+            turns.entry(polling.device.bus.id().to_owned()).or_default().reads += polling.reads.len();
+        }
+        let turns: BTreeMap<_, _> = turns.into_iter().map(|(bus, turn)| (bus, Arc::new(turn))).collect();
+        self.0.into_values().map(move |mut polling| {
+            polling.turn = turns.get(polling.device.bus.id()).cloned().unwrap_or_default();
+            polling
+        })
+    }
+}
+
+/// How long it takes to read all readers of a line, one after another. It is counted from the requests that were answered: a line that
+/// loses answers is no slow one.
+#[derive(Default)]
+struct Turn {
+    /// The requests for that.
+    reads: usize,
+    /// How long one takes, smoothed over some, in microseconds.
+    each_us: AtomicU32,
+}
+
+impl Turn {
+    /// A request was answered, and had the line for this time.
+    fn answered(&self, took: Duration) {
+        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let each = match self.each_us.load(Ordering::Relaxed) {
+            0 => took,
+            each => each - each / 8 + took / 8,
+        };
+        self.each_us.store(each, Ordering::Relaxed);
+    }
+
+    fn lasts(&self) -> Duration {
+        Duration::from_micros(self.reads as u64 * u64::from(self.each_us.load(Ordering::Relaxed)))
     }
 }
 
@@ -66,6 +102,8 @@ pub(in crate::portals) struct Polling {
     every: Duration,
     priority: Priority,
     listeners: Vec<Listener>,
+    /// Of its line.
+    turn: Arc<Turn>,
 }
 
 impl Polling {
@@ -88,7 +126,8 @@ impl Polling {
                         self.is_slow(round);
                     }
                     for Listener { events, source, decoder, .. } in &self.listeners {
-                        let read = Event::Read { source: *source, readings: decoder.decode(&block), at };
+                        let readings = decoder.decode(&block);
+                        let read = Event::Read { source: *source, readings, at, turn: self.turn.lasts() };
                         // A portal that has ended receives nothing any more.
                         drop(events.send(read).await);
                     }
@@ -131,6 +170,7 @@ impl Polling {
         for read in &self.reads {
             let answer = self.device.bus.call(self.device.unit, read.clone(), self.priority, None).await;
             let answer = answer.map_err(|error| (read, error))?;
+            self.turn.answered(answer.took);
             block.add(read, answer.reply);
             first.get_or_insert(answer.at);
         }

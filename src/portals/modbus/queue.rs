@@ -19,7 +19,7 @@ pub enum Priority {
     Status,
     /// Meters.
     Meter,
-    /// Polls of a unit that is offline, or did not answer the last time. Callers do not use it: their polls are moved here.
+    /// Polls of a unit that is offline, or did not answer twice in a row. Callers do not use it: their polls are moved here.
     Probe,
 }
 

@@ -35,14 +35,36 @@ async fn on_a_line_whose_round_takes_longer_than_a_second_every_card_opens() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_a_loaded_line_that_loses_answers_of_all_units_cards_still_open() {
+    let line = devices(&whole_doors(20));
+    // In all 4 of 100 answers are lost, late, garbled or foreign.
+    let cable = Cable::bad(&line, Some(19_200), 1, 7, |_| {});
+    let rig = Rig::at(bus_on(&cable), &line, whole_doors(20), &[CARD]);
+    rig.online().await;
+    let (mut stale, rounds) = (0, 8);
+    for round in 1..=rounds {
+        for unit in 1..=20 {
+            let door = format!("door-{unit}");
+            let of_door = |input: &Input| matches!(input, Input::Request(request) if request.portal == door);
+            line.present(unit, 0, uid(CARD));
+            rig.receives(round, of_door).await;
+            sleep(ms(400)).await;
+        }
+        stale = rig.count(|input| matches!(input, Input::Request(request) if request.stale));
+    }
+    // Two answers in a row are lost now and then, and who presents a card again is let in.
+    assert!(stale <= rounds * 20 / 6, "{stale} of {} cards were read too late", rounds * 20);
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_of_the_units_that_lose_their_power_leave_the_others_read() {
     let line = devices(&whole_doors(20));
     let rig = Rig::on(&line, Some(19_200), whole_doors(20), &[CARD]);
     rig.online().await;
     sleep(ms(5_000)).await;
     (11..=20).for_each(|unit| line.fault(unit, Fault::Silent));
-    // The first time-outs of all ten come one after another: which units are dead is not known before.
-    sleep(ms(6_000)).await;
+    // Two time-outs of each of the ten come one after another: which units are dead is not known before.
+    sleep(ms(10_000)).await;
     for round in 0..3 {
         for unit in 1..=10 {
             line.present(unit, 0, uid(CARD));

@@ -237,7 +237,7 @@ impl Listener {
     }
 
     fn read(&mut self, readings: Vec<Reading>, at: Instant) -> bool {
-        self.send(Event::Read { source: self.source, readings, at })
+        self.send(Event::Read { source: self.source, readings, at, turn: Duration::ZERO })
     }
 
     fn online(&mut self, now: Instant) -> bool {

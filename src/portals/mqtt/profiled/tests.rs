@@ -104,7 +104,7 @@ impl Rig {
                 Event::Read { readings, at, .. } => {
                     for reading in readings {
                         if let Reading::Card { shows, .. } = reading {
-                            cards.extend(self.reader.as_mut().unwrap().read(shows, at));
+                            cards.extend(self.reader.as_mut().unwrap().read(shows, at, Duration::ZERO));
                         }
                     }
                 }
@@ -413,9 +413,9 @@ fn a_card_shown_by_nothing_is_none() {
     let card = || Some(Presented::Card("1EA68671".parse().unwrap()));
     let now = Instant::now();
     assert_eq!(
-        reader.read(Shows::Card(card()), now),
+        reader.read(Shows::Card(card()), now, Duration::ZERO),
         [CardEvent::Missed(card())],
         "the first, before anything is known"
     );
-    assert_eq!(reader.read(Shows::Card(None), now), []);
+    assert_eq!(reader.read(Shows::Card(None), now, Duration::ZERO), []);
 }

@@ -327,16 +327,16 @@ impl Reader {
         }
     }
 
-    /// A message reports this card. The same one again is another presentation after a while, counted from its first message: who presents
-    /// a card again and again is not kept waiting by that.
+    /// A message reports this card. The same one again is another presentation if none came for a while: some readers report a card that lies
+    /// there again and again.
     fn reported(&mut self, card: Presented, at: Instant) -> Vec<CardEvent> {
         let again = Duration::from_millis(u64::from(self.traits.gone_ms));
-        let is_same = |last: &Presented, since: Instant| *last == card && at.saturating_duration_since(since) < again;
-        if matches!(&self.place, Place::Leaving(Some(last), since) if is_same(last, *since)) {
-            return Vec::new();
+        let last = std::mem::replace(&mut self.place, Place::Leaving(Some(card.clone()), at));
+        let is_same = |last: Presented, since: Instant| last == card && at.saturating_duration_since(since) < again;
+        match last {
+            Place::Leaving(Some(last), since) if is_same(last.clone(), since) => Vec::new(),
+            _ => vec![CardEvent::Presented(card)],
         }
-        self.place = Place::Leaving(Some(card.clone()), at);
-        vec![CardEvent::Presented(card)]
     }
 
     fn counted(&mut self, number: i64, card: Option<Presented>, fresh: bool, kind: ReaderKind) -> Vec<CardEvent> {

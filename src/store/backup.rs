@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::medium::JOURNAL;
-use super::replay::Segment;
+use super::segments::Segment;
 use super::{Store, StoreError, generation, retained, segment};
 use crate::access::id::Timestamp;
 

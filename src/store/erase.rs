@@ -9,9 +9,9 @@ use std::io;
 use foldhash::fast::RandomState;
 
 use super::events::Erasure;
-use super::medium::{JOURNAL, Medium, replace};
-use super::replay::Segment;
+use super::medium::Medium;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
+use super::segments::{self, Segment};
 use super::shared::{Shared, lock};
 use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::{CardUid, Holder};
@@ -50,16 +50,10 @@ fn is_of(event: &AuditEvent, holder: &Holder, cards: &Cards) -> bool {
 
 /// Calls `each` with every event of these segments.
 fn each_event(medium: &dyn Medium, segments: &[Segment], each: &mut dyn FnMut(&AuditEvent)) -> io::Result<()> {
-    for segment in segments {
-        let bytes = medium.read(&Segment::path(segment.first_n), 0, segment.length)?;
-        let start = if Header::decode(&bytes).is_some() { HEADER_BYTES } else { 0 };
-        for step in Walk::new(&bytes, start) {
-            let Found::Frame(frame) = step.found else { continue };
-            // What another version wrote is for nobody's holder.
-            audit::decode(frame.json).into_iter().for_each(|decoded| each(&decoded.event));
-        }
-    }
-    Ok(())
+    segments::each_frame(medium, segments, &mut |frame| {
+        // What another version wrote is for nobody's holder.
+        audit::decode(frame.json).into_iter().for_each(|decoded| each(&decoded.event));
+    })
 }
 
 /// Erases the events of `holder` up to `through` in the segments that are not written any more.
@@ -91,10 +85,9 @@ pub(super) fn rewrite(
     by: ErasedBy,
     wanted: &dyn Fn(&AuditEvent) -> bool,
 ) -> io::Result<u64> {
-    let medium = &*shared.medium;
-    let bytes = medium.read(&Segment::path(segment.first_n), 0, segment.length)?;
+    let bytes = segment.read(&*shared.medium)?;
     let Some(header) = Header::decode(&bytes) else { return Ok(0) };
-    let seals = medium.seals();
+    let seals = shared.medium.seals();
     let (mut out, mut erased) = (Header { sealed: seals, ..header }.encode(), 0);
     for step in Walk::new(&bytes, HEADER_BYTES) {
         let Found::Frame(frame) = step.found else { return Ok(0) };
@@ -108,14 +101,7 @@ pub(super) fn rewrite(
     if erased == 0 && header.sealed == seals {
         return Ok(0);
     }
-    let written = shared.reader.while_nobody_reads(|| {
-        replace(medium, JOURNAL, &segment::file_name(segment.first_n), &out)?;
-        let mut index = lock(&shared.index);
-        let length = out.len() as u64;
-        index.segments.iter_mut().filter(|s| s.first_n == segment.first_n).for_each(|s| s.length = length);
-        Ok::<_, io::Error>(())
-    });
-    written.map(|()| erased)
+    shared.reader.replace(segment.first_n, &out).map(|()| erased)
 }
 
 /// What stays of an event that is wanted to go.

@@ -213,16 +213,21 @@ fn with_database<T>(path: &Path, work: impl FnOnce(&sled::Db) -> Result<T, sled:
     outcome.unwrap_or_else(|_| Err(io::Error::other("sled panicked")))
 }
 
+/// Every file and directory below `dir`, each directory after what is in it, and `dir`.
+pub(super) fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() { found.extend(below(&path)?) } else { found.push(path) }
+    }
+    found.push(dir.to_owned());
+    Ok(found)
+}
+
 /// Every file below `dir`, sorted by path.
 pub(super) fn files_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(&dir)? {
-            let path = entry?.path();
-            if path.is_dir() { dirs.push(path) } else { files.push(path) }
-        }
-    }
+    let mut files = below(dir)?;
+    files.retain(|path| !path.is_dir());
     files.sort();
     Ok(files)
 }
@@ -246,11 +251,7 @@ pub(super) fn sync_names(dir: &Path) -> io::Result<()> {
 
 /// Syncs every file and directory below `dir`, and `dir`.
 pub(super) fn sync_all_below(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() { sync_all_below(&path)? } else { File::open(&path)?.sync_all()? }
-    }
-    sync_names(dir)
+    below(dir)?.iter().try_for_each(|path| File::open(path)?.sync_all())
 }
 
 /// Writes a generation to the new directory `dir` and makes all below it durable.

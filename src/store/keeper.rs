@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use super::events::{Erasure, RecoveryIssue, StoreEvent};
 use super::limit::{self, Removal};
 use super::medium::Medium;
-use super::replay::{self, Segment};
+use super::replay;
 use super::reserve::Reserve;
+use super::segments::{self, Segment};
 use super::shared::{Shared, Written, lock};
 use super::{Fold, erase, generation, marks, retained};
 use crate::access::event::EventKind;
@@ -302,14 +303,7 @@ impl<F: Fold> Keeper<F> {
             return self.remove_segment(removal.first_n) && self.report_retained();
         }
         let Some(segment) = segments.iter().find(|segment| segment.first_n == removal.first_n) else { return true };
-        let shared = Arc::clone(&self.shared);
-        let rewritten = shared.reader.while_nobody_reads(|| {
-            let length = limit::rewrite(&*shared.medium, *segment, removal)?;
-            let mut index = lock(&shared.index);
-            index.segments.iter_mut().filter(|s| s.first_n == removal.first_n).for_each(|s| s.length = length);
-            Ok::<_, std::io::Error>(())
-        });
-        match rewritten {
+        match limit::rewrite(&self.shared, *segment, removal) {
             Ok(()) => {
                 self.thinned_through = removal.first_n;
                 true
@@ -420,7 +414,7 @@ fn write_generation<F: Fold>(shared: &Shared, newest: u64, until: u64) -> Result
     let (mut state, base) = generation::newest::<F>(medium, &mut issues);
     let (place, mut replayed) = {
         let uids = shared.options.uid_key.as_ref();
-        replay::replay(medium, replay::after(&segments, base.n), (base, last), (&mut state, uids))
+        replay::replay(medium, segments::after(&segments, base.n), (base, last), (&mut state, uids))
     };
     replayed.keep_copies(medium);
     if place.n < last {

@@ -6,9 +6,10 @@
 
 use std::io;
 
-use super::medium::{JOURNAL, Medium, replace};
-use super::replay::Segment;
-use super::segment::{self, Found, HEADER_BYTES, Header, Walk};
+use super::medium::Medium;
+use super::segment::{Found, HEADER_BYTES, Header, Walk};
+use super::segments::Segment;
+use super::shared::Shared;
 use crate::access::decision::Reason;
 use crate::access::event::{Event, Outcome};
 use crate::wire::{audit, erased};
@@ -61,7 +62,7 @@ fn frame_stays(json: &[u8]) -> bool {
 
 /// What can be removed from `segment`, whose successor begins with event `next_n`; `None`: nothing of it, or it is damaged.
 pub(super) fn removal(medium: &dyn Medium, segment: Segment, next_n: u64) -> io::Result<Option<Removal>> {
-    let bytes = medium.read(&Segment::path(segment.first_n), 0, segment.length)?;
+    let bytes = segment.read(medium)?;
     if Header::decode(&bytes).is_none() {
         return Ok(None);
     }
@@ -84,9 +85,9 @@ pub(super) fn removal(medium: &dyn Medium, segment: Segment, next_n: u64) -> io:
     Ok((!ranges.is_empty()).then_some(Removal { first_n: segment.first_n, ranges, whole: !has_kept }))
 }
 
-/// Writes the segment without the events of `removal` in its place; gives its new length.
-pub(super) fn rewrite(medium: &dyn Medium, segment: Segment, removal: &Removal) -> io::Result<u64> {
-    let bytes = medium.read(&Segment::path(segment.first_n), 0, segment.length)?;
+/// Writes the segment without the events of `removal` in its place.
+pub(super) fn rewrite(shared: &Shared, segment: Segment, removal: &Removal) -> io::Result<()> {
+    let bytes = segment.read(&*shared.medium)?;
     let mut kept = bytes.get(..HEADER_BYTES).unwrap_or_default().to_vec();
     // The ranges and the frames are in order.
     let mut ranges = removal.ranges.iter().peekable();
@@ -102,8 +103,7 @@ pub(super) fn rewrite(medium: &dyn Medium, segment: Segment, removal: &Removal) 
             kept.extend_from_slice(bytes.get(step.from..step.to).unwrap_or_default());
         }
     }
-    replace(medium, JOURNAL, &segment::file_name(segment.first_n), &kept)?;
-    Ok(kept.len() as u64)
+    shared.reader.replace(segment.first_n, &kept)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! medium   the disk's interface             disk        a directory               memory  a simulated disk
 //! resolve  the UIDs behind hashes           sealed      an encrypted disk
 //! erase    events taken out of the chain    retained    what went from its front   ranges  of event numbers
+//! segments which there are, and what is in them
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -55,6 +56,7 @@ mod restore;
 mod retained;
 mod sealed;
 mod segment;
+mod segments;
 mod shared;
 mod space;
 mod writer;

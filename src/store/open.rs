@@ -20,7 +20,7 @@ use super::reader::{Index, Reader};
 use super::reserve::Reserve;
 use super::shared::{Requests, Shared, lock};
 use super::writer::{Stepped, Writer};
-use super::{Fold, Handle, Options, Recovered, Store, generation, recover, replay, retained};
+use super::{Fold, Handle, Options, Recovered, Store, generation, recover, retained, segments};
 
 /// Does for a store on a [`MemoryDisk`] what threads do for one on disk, step by step on call.
 pub struct Stepper<F> {
@@ -102,7 +102,7 @@ impl<F: Fold> Opened<F> {
 pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> io::Result<Opened<F>> {
     let begun = timed.then(Instant::now);
     // Whether it can be read at all, before anything changes.
-    replay::segments(&*medium)?;
+    segments::list(&*medium)?;
     let made = recover::make_dirs(&*medium);
     recover::remove_unfinished(&*medium);
     generation::prune(&*medium);

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::medium::Medium;
-use super::replay::Segment;
-use super::segment::{Found, Frame, HEADER_BYTES, Walk};
+use super::medium::{self, JOURNAL, Medium};
+use super::segment::{Found, Frame, HEADER_BYTES, Walk, file_name};
+use super::segments::Segment;
 use crate::access::id::Timestamp;
 
 /// Places remembered: one for the audit feed, the others for whoever else reads.
@@ -152,12 +152,15 @@ impl Reader {
         Some(hints.remove(place))
     }
 
-    /// Runs `replace`, which writes a segment again, while nobody reads.
-    pub(super) fn while_nobody_reads<T>(&self, replace: impl FnOnce() -> T) -> T {
+    /// Replaces a segment as a whole by `bytes`, while nobody reads.
+    pub(super) fn replace(&self, first_n: u64, bytes: &[u8]) -> io::Result<()> {
         let _replacing = self.replacing.write().unwrap_or_else(PoisonError::into_inner);
         // What was at a place is at another one.
         self.hints().clear();
-        replace()
+        medium::replace(&*self.medium, JOURNAL, &file_name(first_n), bytes)?;
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.segments.iter_mut().filter(|s| s.first_n == first_n).for_each(|s| s.length = bytes.len() as u64);
+        Ok(())
     }
 }
 

@@ -7,7 +7,8 @@ use super::events::{Integrity, RecoveryIssue};
 use super::journal::{JournalEnd, Repair};
 use super::marks::{self, Mark};
 use super::medium::{DAMAGED, JOURNAL, Medium};
-use super::replay::{self, Place, Replayed, Segment};
+use super::replay::{self, Place, Replayed};
+use super::segments::{self, Segment};
 use super::{Fold, Recovered, generation, reserve, segment};
 use crate::wire::uid_key::UidKey;
 
@@ -46,7 +47,7 @@ pub(super) fn remove_unfinished(medium: &dyn Medium) {
 /// Reads all of it.
 pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io::Result<Found<F>> {
     let mut issues = Vec::new();
-    let mut segments = replay::segments(medium)?;
+    let mut segments = segments::list(medium)?;
     let mark = marks::read(medium);
     let acked = marks::read_acked(medium);
     // Names of generations are a floor for the numbers even where the generation itself is damaged.
@@ -62,7 +63,7 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io
         (state, base) = generation::newest::<F>(medium, &mut issues);
     }
     let (place, mut replayed) =
-        replay::replay(medium, replay::after(&segments, base.n), (base, u64::MAX), (&mut state, uids));
+        replay::replay(medium, segments::after(&segments, base.n), (base, u64::MAX), (&mut state, uids));
     replayed.keep_copies(medium);
     let bounds = Bounds { base: base.n, place, floor: mark.least().max(acked).max(positions), mark };
     let mut end = judge_tail(medium, &bounds, &mut replayed, &mut segments);

@@ -7,33 +7,17 @@
 use std::io;
 
 use super::events::{Break, Front, RecoveryIssue, Verified};
-use super::medium::{DAMAGED, JOURNAL, Medium};
+use super::medium::{DAMAGED, Medium};
 use super::ranges::Ranges;
 use super::resolve::Resolver;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
+use super::segments::{self, Segment};
 use super::{Fold, marks, retained};
 use crate::access::event::{AuditEvent, Event, GapCause};
 use crate::access::id::Timestamp;
 use crate::wire::audit::{self, Hash};
 use crate::wire::erased::{self, Link};
 use crate::wire::uid_key::UidKey;
-
-/// A segment on the medium.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    /// Number of its first event.
-    pub first_n: u64,
-    /// Bytes of it that count.
-    pub length: u64,
-    /// The latest trusted time up to its first event.
-    pub trusted_at: Timestamp,
-}
-
-impl Segment {
-    pub(super) fn path(first_n: u64) -> String {
-        format!("{JOURNAL}/{}", segment::file_name(first_n))
-    }
-}
 
 /// A place in the journal: an event, its hash, and the latest trusted time up to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,38 +123,6 @@ impl Replayed {
     }
 }
 
-/// The segments on the medium, oldest first, with their whole length.
-///
-/// # Errors
-/// The error of the disk; `Unsupported` if a segment is of another version.
-pub(super) fn segments(medium: &dyn Medium) -> io::Result<Vec<Segment>> {
-    let mut found = Vec::new();
-    for first_n in medium.list(JOURNAL)?.iter().filter_map(|name| segment::first_of(name)) {
-        let path = Segment::path(first_n);
-        let head = medium.read(&path, 0, HEADER_BYTES as u64).unwrap_or_default();
-        if let Some(version) = segment::other_version(&head) {
-            let detail = format!("`{path}` has format {version}, this program reads format {}", segment::VERSION);
-            return Err(io::Error::new(io::ErrorKind::Unsupported, detail));
-        }
-        let header = Header::decode(&head);
-        if header.is_some_and(|header| header.sealed) && !medium.seals() {
-            let detail = format!(
-                "`{path}` is encrypted: set `store.encrypt` and `store.key_file` as they were when it was written"
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, detail));
-        }
-        let trusted_at = header.map_or(Timestamp(i64::MAX), |header| header.trusted_at);
-        found.push(Segment { first_n, length: u64::MAX, trusted_at });
-    }
-    Ok(found)
-}
-
-/// The segments that may hold events after `n`.
-pub(super) fn after(segments: &[Segment], n: u64) -> &[Segment] {
-    let first = segments.partition_point(|s| s.first_n <= n.saturating_add(1)).saturating_sub(1);
-    segments.get(first..).unwrap_or(&[])
-}
-
 /// Applies every good event after `base` up to `until` to `state`, hashes of UIDs looked up by the key; gives where the journal ends and what is missing.
 pub(super) fn replay<F: Fold>(
     medium: &dyn Medium,
@@ -202,7 +154,7 @@ pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
     let mark = marks::read(medium).least();
     let mut judge = Judge::new(medium, None, None);
     // Before the mark is read: a running gateway moves it first, then removes.
-    let segments = segments(medium)?;
+    let segments = segments::list(medium)?;
     let front = judge.front(segments.first());
     judge.segments(&segments);
     let last = judge.place.map_or(0, |place| place.n);
@@ -287,7 +239,7 @@ impl<'a> Judge<'a> {
 
     fn segment(&mut self, segment: Segment, last: bool) {
         let path = Segment::path(segment.first_n);
-        let bytes = match self.medium.read(&path, 0, segment.length) {
+        let bytes = match segment.read(self.medium) {
             Ok(bytes) => bytes,
             // Retention took it since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.out.events == 0 && self.apply.is_none() => {

@@ -11,23 +11,22 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::backup::{BackupError, Header, check, file_error};
 use super::disk::Directory;
 use super::marks::{self, MarkWriter};
 use super::medium::{JOURNAL, Medium};
-use super::reader::{Index, Reader};
-use super::replay::{self, Segment};
+use super::replay;
 use super::sealed::{self, StoreKey};
+use super::segment::Frame;
+use super::segments;
 use super::{LOCK, claim, generation, store_error};
 use crate::access::event::EventKind;
 use crate::wire::audit;
 
 /// Numbers skipped after a restoration: more events than were written since any backup that is worth restoring.
 pub const RESTORED_NUMBERS: u64 = 10_000_000;
-/// Events looked at at once while it is counted what would be lost.
-const COUNTED_EVENTS: usize = 1_000;
 /// Where a restoration is prepared, in the data directory.
 const PREPARING: &str = "restoring.unfinished";
 /// A restoration that is to be finished: all of it is on disk.
@@ -73,7 +72,7 @@ pub(super) fn prepare(
         .map_err(|error| BackupError::Store(store_error(dir, error)))?;
     let have = marks::read(&*medium).least().max(replay::verify(&*medium).map_or(0, |verified| verified.last));
     if have > header.last && !force {
-        let (lost, changes, revoked) = later_than(dir, &medium, header.last)?;
+        let (lost, changes, revoked) = later_than(dir, &*medium, header.last)?;
         let (made_at, last, dir) = (header.made_at, header.last, dir.to_owned());
         return Err(BackupError::BackInTime { dir, have, made_at, last, lost, changes, revoked });
     }
@@ -89,7 +88,8 @@ pub(super) fn prepare(
     MarkWriter::default().reset(&prepared, mark).map_err(fail)?;
     marks::write_restored(&prepared, (header.last, mark)).map_err(fail)?;
     marks::write_acked(&prepared, header.acked).map_err(fail)?;
-    give_all_below(&preparing, dir).map_err(file_error(&preparing))?;
+    let below = generation::below(&preparing).map_err(file_error(&preparing))?;
+    below.iter().try_for_each(|path| give(path, dir)).map_err(file_error(&preparing))?;
     generation::sync_all_below(&preparing).map_err(file_error(&preparing))?;
     fs::rename(&preparing, dir.join(PREPARED)).and_then(|()| generation::sync_names(dir)).map_err(file_error(dir))
 }
@@ -154,15 +154,6 @@ fn give(path: &Path, like: &Path) -> io::Result<()> {
     }
 }
 
-fn give_all_below(path: &Path, like: &Path) -> io::Result<()> {
-    give(path, like)?;
-    for entry in fs::read_dir(path)? {
-        let path = entry?.path();
-        if path.is_dir() { give_all_below(&path, like)? } else { give(&path, like)? }
-    }
-    Ok(())
-}
-
 fn unpack(path: &Path, header: &Header, to: &Path) -> Result<(), BackupError> {
     for part in [JOURNAL, generation::GENERATIONS] {
         let part = to.join(part);
@@ -185,26 +176,21 @@ fn unpack(path: &Path, header: &Header, to: &Path) -> Result<(), BackupError> {
 }
 
 /// How many events after `n` are in the journal of `dir`, and how many of them are messages of centers and revocations.
-fn later_than(dir: &Path, medium: &Arc<dyn Medium>, n: u64) -> Result<(u64, u64, u64), BackupError> {
+fn later_than(dir: &Path, medium: &dyn Medium, n: u64) -> Result<(u64, u64, u64), BackupError> {
     let fail = |error| BackupError::Store(store_error(dir, error));
-    let mut segments = replay::segments(&**medium).map_err(fail)?;
-    for segment in &mut segments {
-        segment.length = medium.length(&Segment::path(segment.first_n)).unwrap_or(0);
-    }
-    let index = Index { segments, last: u64::MAX, ..Index::default() };
-    let reader = Reader::new(Arc::clone(medium), Arc::new(Mutex::new(index)));
-    let (mut next, mut lost, mut changes, mut revoked) = (n + 1, 0, 0, 0);
-    loop {
-        let events = reader.read(next, COUNTED_EVENTS, usize::MAX).map_err(fail)?;
-        let Some(last) = events.last() else { return Ok((lost, changes, revoked)) };
-        next = last.n + 1;
-        for event in &events {
-            lost += 1;
-            match audit::decode(&event.json).map(|decoded| decoded.event.kind()) {
-                Ok(EventKind::ChangesApplied) => changes += 1,
-                Ok(EventKind::Revoked) => revoked += 1,
-                Ok(_) | Err(_) => {}
-            }
+    let (mut lost, mut changes, mut revoked) = (0, 0, 0);
+    let mut count = |frame: Frame<'_>| {
+        if frame.n <= n {
+            return;
         }
-    }
+        lost += 1;
+        match audit::decode(frame.json).map(|decoded| decoded.event.kind()) {
+            Ok(EventKind::ChangesApplied) => changes += 1,
+            Ok(EventKind::Revoked) => revoked += 1,
+            Ok(_) | Err(_) => {}
+        }
+    };
+    let segments = segments::list(medium).map_err(fail)?;
+    segments::each_frame(medium, segments::after(&segments, n), &mut count).map_err(fail)?;
+    Ok((lost, changes, revoked))
 }

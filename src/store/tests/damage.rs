@@ -17,7 +17,7 @@ fn written() -> MemoryDisk {
 fn segment_of(disk: &MemoryDisk, n: u64) -> String {
     let names = disk.list("journal").unwrap();
     let firsts = names.iter().filter_map(|name| segment::first_of(name));
-    replay::Segment::path(firsts.filter(|first| *first <= n).max().unwrap())
+    segments::Segment::path(firsts.filter(|first| *first <= n).max().unwrap())
 }
 
 /// Where the frame of event `n` begins and ends in its segment.
@@ -100,7 +100,7 @@ fn a_loss_is_still_found_when_the_header_that_names_it_is_damaged_too() {
     let mut opened = open(&disk);
     write(&mut opened, LAST + 1..=LAST + 2);
     disk.crash(0);
-    disk.damage(&replay::Segment::path(LAST + 1), |bytes| bytes[20] ^= 1);
+    disk.damage(&segments::Segment::path(LAST + 1), |bytes| bytes[20] ^= 1);
     let recovered = open(&disk).2;
     assert_eq!(recovered.integrity, Integrity::Damaged { lost_from: LAST - 1, lost_to: LAST });
     assert_eq!(recovered.state, log_of((1..LAST - 1).chain(LAST + 1..=LAST + 2)));

@@ -118,7 +118,7 @@ fn what_stays_of_an_event_and_what_follows_it_cannot_be_edited() {
         let mut opened = lived(&disk, None);
         opened.3.keeper.erase(&holder(1)).unwrap();
         drop(opened);
-        let path = replay::Segment::path(1);
+        let path = segments::Segment::path(1);
         let bytes = disk.read(&path, 0, u64::MAX).unwrap();
         let mut new = bytes[..segment::HEADER_BYTES].to_vec();
         for step in segment::Walk::new(&bytes, segment::HEADER_BYTES) {

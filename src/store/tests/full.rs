@@ -200,12 +200,12 @@ fn a_segment_that_was_only_begun_is_removed_and_no_unfinished_write_is_reported(
     let disk = MemoryDisk::new();
     let mut opened = open(&disk);
     write(&mut opened, 1..=3);
-    disk.write_at(&replay::Segment::path(4), 0, b"").unwrap();
-    disk.sync(&replay::Segment::path(4)).unwrap();
+    disk.write_at(&segments::Segment::path(4), 0, b"").unwrap();
+    disk.sync(&segments::Segment::path(4)).unwrap();
     disk.sync_dir("journal").unwrap();
     let recovered = open(&disk).2;
     assert_eq!((recovered.state, recovered.issues), (log_of(1..=3), vec![]));
-    assert!(!disk.files().iter().any(|(name, _)| *name == replay::Segment::path(4)), "{:?}", disk.files());
+    assert!(!disk.files().iter().any(|(name, _)| *name == segments::Segment::path(4)), "{:?}", disk.files());
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn a_restart_brings_back_the_state_from_a_generation_and_the_journal_after_it() 
 fn the_bytes_of_the_journal_are_those_of_its_version() {
     let disk = MemoryDisk::new();
     write(&mut open(&disk), 1..=3);
-    let bytes = disk.read(&replay::Segment::path(1), 0, u64::MAX).unwrap();
+    let bytes = disk.read(&segments::Segment::path(1), 0, u64::MAX).unwrap();
     let sum = hex::encode(crate::wire::audit::hash(&bytes));
     assert_eq!(sum, "abef19e1ca4bb50cf287a312ebd262f8ed14e6e17967a0abba3929e7e4076751", "raise segment::VERSION");
 }

@@ -139,7 +139,7 @@ fn a_cut_of_the_power_between_any_two_steps_of_a_removal_loses_nothing_else() {
             opened.3.chores();
         }
         if cut_after == "half rewritten" {
-            let new = format!("{}.new", replay::Segment::path(1));
+            let new = format!("{}.new", segments::Segment::path(1));
             disk.write_at(&new, 0, b"half").unwrap();
             disk.sync(&new).unwrap();
             disk.sync_dir("journal").unwrap();
@@ -219,7 +219,7 @@ fn whoever_reads_while_a_segment_is_rewritten_misses_nothing_that_stays() {
 /// What would be removed of each closed segment, and from where to where the segment goes.
 fn removals(opened: &Open, disk: &MemoryDisk) -> Vec<((u64, u64), Option<Removal>)> {
     let segments = lock(&opened.0.0.0.index).segments.clone();
-    let of = |pair: &[replay::Segment]| {
+    let of = |pair: &[segments::Segment]| {
         let next_n = pair[1].first_n;
         ((pair[0].first_n, next_n - 1), removal(disk, pair[0], next_n).unwrap())
     };

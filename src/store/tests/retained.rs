@@ -76,7 +76,7 @@ fn a_cut_of_the_power_between_the_mark_and_the_removal_is_no_fault() {
     disk.crash(0);
     let verified = verify_on(&disk).unwrap();
     assert_eq!((verified.broken, verified.front), (None, marked(next[1] - 1, 0)));
-    for name in segments(&disk).iter().filter(|name| **name < replay::Segment::path(next[1])) {
+    for name in segments(&disk).iter().filter(|name| **name < segments::Segment::path(next[1])) {
         disk.remove(name).unwrap();
         assert_eq!(verify_on(&disk).unwrap().broken, None, "{name}");
     }

@@ -91,7 +91,7 @@ fn a_store_that_is_encrypted_from_now_on_goes_on_in_a_new_segment_and_what_is_in
     assert_eq!(store.2.state, log_of(1..=40));
     write(&mut store, 41..=41);
     assert!(
-        disk.files().iter().any(|(name, _)| *name == replay::Segment::path(41)),
+        disk.files().iter().any(|(name, _)| *name == segments::Segment::path(41)),
         "what is in clear is not written on"
     );
     write(&mut store, 42..=120);
@@ -108,7 +108,7 @@ fn a_flipped_byte_costs_one_event_as_in_clear() {
     let mut store = opened(&disk, key()).unwrap();
     write(&mut store, 1..=9);
     drop(store);
-    let path = replay::Segment::path(1);
+    let path = segments::Segment::path(1);
     disk.damage(&path, |bytes| {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;

@@ -1,0 +1,75 @@
+//! The segments of the journal on their medium: which there are, and every frame of them.
+
+use std::io;
+
+use super::medium::{JOURNAL, Medium};
+use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
+use crate::access::id::Timestamp;
+
+/// A segment on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Number of its first event.
+    pub first_n: u64,
+    /// Bytes of it that count.
+    pub length: u64,
+    /// The latest trusted time up to its first event.
+    pub trusted_at: Timestamp,
+}
+
+impl Segment {
+    pub(super) fn path(first_n: u64) -> String {
+        format!("{JOURNAL}/{}", segment::file_name(first_n))
+    }
+
+    /// What of it counts.
+    pub(super) fn read(self, medium: &dyn Medium) -> io::Result<Vec<u8>> {
+        medium.read(&Self::path(self.first_n), 0, self.length)
+    }
+}
+
+/// The segments on the medium, oldest first, with their whole length.
+///
+/// # Errors
+/// The error of the disk; `Unsupported` if a segment is of another version.
+pub(super) fn list(medium: &dyn Medium) -> io::Result<Vec<Segment>> {
+    let mut found = Vec::new();
+    for first_n in medium.list(JOURNAL)?.iter().filter_map(|name| segment::first_of(name)) {
+        let path = Segment::path(first_n);
+        let head = medium.read(&path, 0, HEADER_BYTES as u64).unwrap_or_default();
+        if let Some(version) = segment::other_version(&head) {
+            let detail = format!("`{path}` has format {version}, this program reads format {}", segment::VERSION);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, detail));
+        }
+        let header = Header::decode(&head);
+        if header.is_some_and(|header| header.sealed) && !medium.seals() {
+            let detail = format!(
+                "`{path}` is encrypted: set `store.encrypt` and `store.key_file` as they were when it was written"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, detail));
+        }
+        let trusted_at = header.map_or(Timestamp(i64::MAX), |header| header.trusted_at);
+        found.push(Segment { first_n, length: u64::MAX, trusted_at });
+    }
+    Ok(found)
+}
+
+/// The segments that may hold events after `n`.
+pub(super) fn after(segments: &[Segment], n: u64) -> &[Segment] {
+    let first = segments.partition_point(|s| s.first_n <= n.saturating_add(1)).saturating_sub(1);
+    segments.get(first..).unwrap_or(&[])
+}
+
+/// Calls `each` with every frame of these segments whose checksum is right.
+pub(super) fn each_frame(medium: &dyn Medium, segments: &[Segment], each: &mut dyn FnMut(Frame<'_>)) -> io::Result<()> {
+    for segment in segments {
+        let bytes = segment.read(medium)?;
+        // The walk passes over the header, which may be damaged and short.
+        for step in Walk::new(&bytes, 0) {
+            if let Found::Frame(frame) = step.found {
+                each(frame);
+            }
+        }
+    }
+    Ok(())
+}

@@ -43,7 +43,8 @@ pub struct ReceivedPart {
 }
 
 /// The kinds of messages that may be rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum MessageKind {
     /// A center's changes.
     Changes,
@@ -54,6 +55,7 @@ pub enum MessageKind {
     /// A center's command.
     Command,
     /// A center's acknowledgement of the audit.
+    #[strum(serialize = "audit acknowledgement")]
     AuditAck,
     /// A card presented at a portal.
     Request,
@@ -63,21 +65,12 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Changes, Self::Snapshot, Self::Head, Self::Command, Self::AuditAck, Self::Request, Self::Report];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// Its name for a person.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Changes => "changes",
-            Self::Snapshot => "snapshot",
-            Self::Head => "head",
-            Self::Command => "command",
-            Self::AuditAck => "audit acknowledgement",
-            Self::Request => "request",
-            Self::Report => "report",
-        }
+        self.into()
     }
 }
 

@@ -156,10 +156,9 @@ impl Metrics {
         for outcome in ReplyStatus::ALL {
             drop(self.commands.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
         }
-        for (kind, code) in
-            MessageKind::ALL.into_iter().flat_map(|kind| ErrorCode::ALL.iter().map(move |code| (kind, code)))
+        for (kind, code) in MessageKind::ALL.iter().flat_map(|kind| ErrorCode::ALL.iter().map(move |code| (kind, code)))
         {
-            drop(self.rejected.get_or_create(&RejectedLabels { topic: leaf(kind), code: code.as_str() }));
+            drop(self.rejected.get_or_create(&RejectedLabels { topic: leaf(*kind), code: code.as_str() }));
         }
         let grants = GrantReason::ALL.iter().map(|reason| ("grant", reason.as_str()));
         let denials = Reason::ALL.iter().map(|reason| ("deny", reason.as_str()));

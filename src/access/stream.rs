@@ -178,15 +178,32 @@ impl StreamTrack {
 
     /// Forgets the goal once it is reached. What was lost is here again only when a head has shown how far the stream went.
     fn settle(&mut self) {
-        if self.goal.is_none_or(|goal| self.meets(goal)) {
+        if self.has_earlier_epochs() && self.goal.is_none_or(|goal| self.meets(goal)) {
             self.goal = None;
             self.damaged &= !self.head_known;
         }
     }
 
-    /// Whether all of the stream up to `goal` is here. A later epoch does not fill what the goal's epoch still lacks.
+    /// Whether all of the goal's epoch up to it is here. A later epoch does not fill what the goal's epoch still lacks.
     fn meets(&self, goal: Position) -> bool {
-        goal.seq == 0 || (self.epoch == Some(goal.epoch) && self.through >= goal.seq)
+        self.epoch == Some(goal.epoch) && self.through >= goal.seq
+    }
+
+    /// Whether what the epochs before this one did can be here: no change of this one repeats it, so only a snapshot brings it.
+    fn has_earlier_epochs(&self) -> bool {
+        self.epoch.is_none_or(|epoch| epoch == NonZeroU32::MIN || self.snapshot.is_some_and(|at| at.epoch == epoch))
+    }
+
+    /// Whether the goal's numbers are all here, and the list still waits for a snapshot.
+    #[must_use]
+    pub fn awaits_snapshot(&self) -> bool {
+        !self.has_earlier_epochs() && self.goal.is_some_and(|goal| self.meets(goal))
+    }
+
+    /// Whether a damaged stream of which no head is known was sent again as far as it is known to have gone, without a hole.
+    #[must_use]
+    pub fn is_sent_again(&self) -> bool {
+        self.damaged && !self.head_known && self.goal.is_none() && self.above.is_empty() && self.has_earlier_epochs()
     }
 
     /// A head of `seq` 0 names no message, so nothing is behind it.
@@ -225,7 +242,12 @@ impl StreamTrack {
     /// Until `goal` is reached, the list may lack a revocation.
     pub fn set_goal(&mut self, goal: Position) {
         self.head_known = true;
-        self.goal = self.goal.max(Some(goal));
+        // A center that has published nothing has nothing to send. One that has begun a later epoch may have before: a list that is whole
+        // goes on, and one that lost something waits for the snapshot of that epoch.
+        let is_whole = !self.damaged && self.goal.is_none();
+        if goal.seq > 0 || (goal.epoch > NonZeroU32::MIN && !is_whole) {
+            self.goal = self.goal.max(Some(goal));
+        }
         self.settle();
     }
 
@@ -388,6 +410,23 @@ mod tests {
         track.receive(at(1, 1));
         assert_eq!((track.take_head(head(2, 0)), track.goal), (None, Some(at(1, 5))), "nothing of it was sent yet");
         assert_eq!((track.take_head(head(2, 1)), track.goal), (Some(at(2, 1)), Some(at(2, 1))));
+    }
+
+    #[test]
+    fn of_a_later_epoch_only_a_snapshot_reaches_the_goal() {
+        let mut new = StreamTrack::default();
+        new.set_goal(at(2, 1));
+        let mut lost = StreamTrack::default();
+        [1, 2].into_iter().for_each(|seq| lost.receive(at(1, seq)));
+        lost.mark_lost();
+        lost.set_goal(at(2, 0));
+        for (mut track, goal) in [(new, at(2, 1)), (lost, at(2, 0))] {
+            let damaged = track.damaged;
+            track.receive(at(2, 1));
+            assert_eq!((track.goal, track.damaged, track.awaits_snapshot()), (Some(goal), damaged, true));
+            track.receive_snapshot(at(2, 1));
+            assert_eq!((track.goal, track.damaged, track.awaits_snapshot()), (None, false, false));
+        }
     }
 
     #[test]

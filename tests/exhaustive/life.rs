@@ -217,10 +217,14 @@ impl Life {
         })
     }
 
-    /// Whether all of the card office's epoch up to this message is here.
+    /// Whether all of the card office's epoch up to this message is here, and what the epoch before had, which only a snapshot of
+    /// this one brings.
     fn reaches(&self, n: u64) -> bool {
         let epoch = self.campus.position(0, n).epoch;
-        (1..=n).filter(|n| self.campus.position(0, *n).epoch == epoch).all(|n| self.has(n))
+        let is_of_epoch = |n: &u64| self.campus.position(0, *n).epoch == epoch;
+        let brings = |taken: &Taken| matches!(taken, Taken::Snapshot(0, through) if is_of_epoch(through));
+        let has_before = epoch.get() == 1 || self.taken.iter().any(|(_, taken)| brings(taken));
+        has_before && (1..=n).filter(is_of_epoch).all(|n| self.has(n))
     }
 
     /// What is wrong in this state.

@@ -5,6 +5,8 @@ use dormgate::access::event::{AlarmKind, Event, EventKind, GapCause};
 use dormgate::access::input::{Input, Operator};
 use dormgate::access::policy::{Policy, RevokePower};
 
+use crate::asks::asks;
+use crate::snapshots::{entries_of, send};
 use crate::world::{APARTMENT, OFFICE, Seen, World, at, name, op};
 
 /// So long nothing new may have come before a list without a head is trusted, in milliseconds.
@@ -108,15 +110,85 @@ fn without_a_head_a_damaged_list_is_whole_again_when_nothing_new_came_for_10_s_a
     w.assert_replay_is_life();
 }
 
-#[test]
-fn a_new_epoch_does_not_repair_a_damaged_list() {
-    let mut w = damaged();
-    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+/// The apartment center has sent its list again; of the card office a later epoch comes first.
+fn apartment_again(mut w: World) -> World {
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
     w.head(APARTMENT, at(1, 1));
+    w
+}
+
+#[test]
+fn a_new_epoch_does_not_repair_a_damaged_list_before_a_snapshot_of_it() {
+    // Its head comes before its change, or after, or again when there is more of it.
+    for heads in [[None, Some(1)], [Some(1), None], [Some(0), Some(1)], [Some(0), Some(0)]] {
+        let mut w = apartment_again(damaged());
+        heads[0].into_iter().for_each(|seq| drop(w.head(OFFICE, at(2, seq))));
+        w.publish_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
+        heads[1].into_iter().for_each(|seq| drop(w.head(OFFICE, at(2, seq))));
+        for _ in 0..2 {
+            w.pass_ms(2 * DAMAGE_QUIET_MS);
+            assert_eq!(w.present("gate-in", "B"), "unknown_credential", "{heads:?}");
+            w.assert_replay_is_life();
+            w.restart();
+        }
+        w.link_up();
+        assert_eq!(asks(&mut w, 2_000)[0].1, "epoch", "{heads:?}");
+        send(&mut w, OFFICE, at(2, 1), &entries_of(OFFICE, &[vec![op::cancel("uid:A"), op::issue("B", "p2")]]));
+        assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("cancelled", "granted"), "{heads:?}");
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn a_head_of_a_later_epoch_without_a_message_makes_no_damaged_list_whole() {
+    let mut w = apartment_again(damaged());
+    w.head(OFFICE, at(2, 0));
+    for _ in 0..2 {
+        assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+        // All of the epoch before that the gateway remembers; but it had received more.
+        w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+        w.publish_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+        w.pass_ms(2 * DAMAGE_QUIET_MS);
+        assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+        w.assert_replay_is_life();
+        w.restart();
+        w.head(OFFICE, at(2, 0));
+    }
+    // Nothing is known of the stream at all: an earlier epoch there was.
+    let mut w = World::new();
+    let effects = w.engine.damaged(w.journal.last().unwrap().event.n + 1, 100, w.now());
+    w.keep(effects);
+    let mut w = apartment_again(w);
+    w.head(OFFICE, at(2, 0));
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
     w.publish_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
-    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+    send(&mut w, OFFICE, at(2, 1), &entries_of(OFFICE, &[vec![op::issue("R", "p3")]]));
+    assert_eq!(w.present("gate-in", "B"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn what_a_snapshot_brought_of_earlier_epochs_is_not_repaired_by_the_changes_of_its_own() {
+    let lost = || entries_of(OFFICE, &[vec![op::report_lost("uid:A")], vec![op::issue("B", "p2")]]);
+    let mut w = World::new();
+    w.publish_at(OFFICE, at(2, 1), vec![op::issue("B", "p2")]);
+    send(&mut w, OFFICE, at(2, 1), &lost());
+    // The disk has neither what the snapshot brought nor that it came.
+    w.journal.retain(|r| !matches!(&r.event.body, Event::ChangesApplied { snapshot: Some(_), .. }));
+    w.restart();
+    let effects = w.engine.damaged(w.journal.last().unwrap().event.n + 1, 100, w.now());
+    w.keep(effects);
+    let mut w = apartment_again(w);
+    w.link_up();
     w.head(OFFICE, at(2, 1));
-    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.publish_at(OFFICE, at(2, 1), vec![op::issue("B", "p2")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    assert_eq!(asks(&mut w, 2_000)[0].1, "corrupt");
+    w.pass_ms(2 * DAMAGE_QUIET_MS);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    send(&mut w, OFFICE, at(2, 1), &lost());
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("lost", "granted"));
     w.assert_replay_is_life();
 }
 

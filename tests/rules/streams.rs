@@ -12,6 +12,7 @@ use dormgate::access::portal::Posture;
 
 use crate::asks::asks;
 use crate::damaged::RESIDENT;
+use crate::snapshots::{entries_of, send};
 use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, name, op, uid};
 
 #[test]
@@ -117,6 +118,42 @@ fn a_new_epoch_does_not_make_an_incomplete_list_whole() {
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     w.assert_replay_is_life();
     w.publish_at(OFFICE, at(4, 2), vec![op::issue("R", "p3")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential", "what epoch 3 had is in none of these");
+    w.assert_replay_is_life();
+    send(&mut w, OFFICE, at(4, 2), &entries_of(OFFICE, &[vec![op::issue("B", "p2")]]));
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn the_first_head_of_a_later_epoch_is_reached_by_a_snapshot_only() {
+    let mut w = World::new();
+    w.link_up();
+    w.enrol("A", "p1", RESIDENT);
+    w.head(OFFICE, at(2, 2));
+    w.publish_at(OFFICE, at(2, 2), vec![op::issue("B", "p2")]);
+    assert_eq!(asks(&mut w, 2_000)[0].1, "gap");
+    w.publish_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential", "epoch 1 may have revoked it");
+    w.assert_replay_is_life();
+    w.restart();
+    w.link_up();
+    assert_eq!(asks(&mut w, 6_000)[0].1, "epoch");
+    send(&mut w, OFFICE, at(2, 2), &entries_of(OFFICE, &[vec![op::report_lost("uid:A")]]));
+    assert_eq!(w.present("gate-in", "A"), "lost");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_center_that_has_published_nothing_in_a_later_epoch_locks_out_no_gateway_that_lost_nothing() {
+    let mut w = World::new();
+    w.link_up();
+    w.enrol("A", "p1", RESIDENT);
+    w.head(OFFICE, at(2, 0));
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.restart();
+    w.head(OFFICE, at(2, 0));
+    w.publish_at(OFFICE, at(2, 1), vec![op::issue("B", "p2")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
 }

@@ -205,8 +205,7 @@ impl Engine {
         for stream in quiet {
             self.resync.news_at.remove(&stream);
             let Some(track) = self.state.streams.get(&stream) else { continue };
-            let whole = track.damaged && !track.head_known && track.goal.is_none() && track.above.is_empty();
-            let (true, Some(epoch)) = (whole, track.epoch) else { continue };
+            let (true, Some(epoch)) = (track.is_sent_again(), track.epoch) else { continue };
             let mark = Mark::Goal(StreamRevision { stream, epoch, seq: track.through });
             let detail = "sent again without a head that reports how far; nothing more came".to_owned();
             self.record(Event::Config { mark, detail }, Flush::Now, now);
@@ -247,7 +246,7 @@ impl Engine {
 /// What a stream lacks, if anything. `digest`: that of what it owns here, and up to which message.
 fn lack(track: Option<&StreamTrack>, digest: Option<&(Position, String)>) -> Option<ResyncReason> {
     let Some(track) = track else { return Some(ResyncReason::Empty) };
-    if track.epoch_gap {
+    if track.epoch_gap || (track.awaits_snapshot() && !track.damaged) {
         // Before the damage: a center that began again with less must not be asked for a list that may be much smaller.
         Some(ResyncReason::Epoch)
     } else if track.damaged {

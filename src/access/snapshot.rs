@@ -205,6 +205,11 @@ impl Staging {
         self.0.retain(|held| held.until > now);
     }
 
+    /// The numbers of a stream are forgotten: nothing that it sent by them is held or stays refused.
+    pub fn forget(&mut self, stream: &StreamName) {
+        self.0.retain(|held| held.snapshot.head.stream != *stream);
+    }
+
     fn make_room(&mut self, stream: &StreamName) {
         let of_stream = |held: &Held| held.snapshot.head.stream == *stream;
         while self.0.iter().filter(|held| of_stream(held)).count() >= HELD_PER_STREAM_MAX {

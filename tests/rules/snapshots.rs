@@ -4,9 +4,10 @@ use dormgate::access::change::{ErrorCode, Op, Position, SuspendReason};
 use dormgate::access::credential::Flag;
 use dormgate::access::effect::{Effect, Outcome};
 use dormgate::access::event::EventKind;
-use dormgate::access::input::{CommandKind, Input};
+use dormgate::access::input::{CommandKind, Input, Operator};
 use dormgate::access::list::AccessList;
 use dormgate::access::portal::Posture;
+use dormgate::access::rules::Rules;
 use dormgate::access::snapshot::{HELD_MS, SnapshotEntry};
 
 use crate::world::{APARTMENT, OFFICE, Seen, Snapshot, World, at, enrolment, name, op, owned_by, uid};
@@ -265,6 +266,36 @@ fn an_older_snapshot_is_stale_and_the_same_one_counts_only_as_an_answer() {
     w.pass_s(2);
     assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 5), &entries)).0, Outcome::Applied);
     assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 5), &entries)).0, Outcome::Duplicate, "answered");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_stream_that_is_forgotten_or_a_reload_leaves_no_parts_behind() {
+    let entries = apartment(&[op::enrol("A", "p1", RESIDENT)]);
+    // Refused as implausible; when the stream is forgotten it is not, and the center sends it as it was.
+    let mut w = World::new();
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 3_000_000), &entries)).1, [ErrorCode::Implausible]);
+    w.input(Input::Operator(Operator::StreamForget { stream: name(APARTMENT) }, None));
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 3_000_000), &entries)).0, Outcome::Applied);
+    // The key that signed the first part may be gone with the reload.
+    let mut entries = apartment(&[op::enrol("B", "p2", RESIDENT), op::enrol("R", "p3", RESIDENT)]);
+    let second = entries.split_off(1);
+    let part = |w: &World, entries: &[SnapshotEntry], part: u32| {
+        let snapshot = Snapshot { stream: APARTMENT, at: at(1, 3_000_001), id: "s", entries, allow_shrink: true };
+        let Some(Input::SnapshotPart(mut received)) = w.snapshot_parts(&snapshot).pop() else { unreachable!() };
+        (received.part.part, received.part.head.parts, received.part.head.cards) = (part, 2, 2);
+        Input::SnapshotPart(received)
+    };
+    let first = part(&w, &entries, 0);
+    assert_eq!(w.input(first).0.len(), 0);
+    let rules =
+        Rules { portals: w.setup.portals.clone(), policy: w.setup.policy.clone(), calendar: w.setup.calendar.clone() };
+    w.input(Input::Reload { rules: Box::new(rules), detail: "changed: center.stream.public_keys".to_owned() });
+    let last = part(&w, &second, 1);
+    w.input(last);
+    w.finish_snapshots();
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("granted", "unknown_credential"));
     w.assert_replay_is_life();
 }
 

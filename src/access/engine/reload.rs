@@ -23,6 +23,7 @@ impl Engine {
         self.policy = Policy { hash_uids: self.policy.hash_uids, ..policy };
         self.calendar = calendar;
         self.calendar.follow(&self.state.list.site.schedules);
+        self.snapshots.drop_parts();
         self.observations.follow(&self.portals, &self.policy);
         self.record(Event::Config { mark: Mark::Note, detail }, Flush::Now, now);
         self.judge_standing(now);

@@ -157,6 +157,7 @@ impl Engine {
         let detail = "an operator had the numbers of the stream forgotten; what is known of cards stays".to_owned();
         self.record(Event::Config { mark: Mark::StreamForgotten(stream.clone(), owns), detail }, Flush::Now, now);
         self.resync.news_at.remove(stream);
+        self.snapshots.forget(stream);
         self.merge_again();
         self.judge_all_boxes(now);
         self.plan_resync(now);

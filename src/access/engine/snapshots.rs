@@ -56,6 +56,17 @@ impl Snapshots {
         self.retired.push(Retired::Entries(snapshot.entries));
     }
 
+    /// The parts of a stream that are held, and what was refused of it, are as if they had never come.
+    pub(super) fn forget(&mut self, stream: &StreamName) {
+        self.staging.forget(stream);
+    }
+
+    /// The keys that verified the parts may be gone: those of snapshots that are not complete have no effect. A center sends again what
+    /// it is asked for.
+    pub(super) fn drop_parts(&mut self) {
+        self.staging = Staging::default();
+    }
+
     /// Gives back some memory.
     fn discard(&mut self) {
         let is_empty = match self.retired.last_mut() {

@@ -20,7 +20,8 @@ pub const SNAPSHOT_BYTES_MAX: usize = 48 * 1024 * 1024;
 pub const SHRINK_PERCENT_MAX: usize = 30;
 /// Bytes of all parts that are held. At the limit the snapshot that has been held longest is dropped; its center sends it again.
 pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Snapshots of one stream whose parts are held. At the limit the one that has been held longest is dropped.
+/// Snapshots of one stream whose parts are held. At the limit the oldest list is dropped: were it the one held longest, three that
+/// arrive interleaved would drop each other for ever.
 pub const HELD_PER_STREAM_MAX: usize = 2;
 /// How long the parts of a snapshot are held, in milliseconds from the first (wire contract, 2.5).
 pub const HELD_MS: u64 = 600_000;
@@ -167,12 +168,14 @@ impl Staging {
     /// Takes in a part that was received as `evidence`.
     pub fn take(&mut self, part: SnapshotPart, evidence: &[u8], now: Mono) -> Staged {
         self.drop_expired(now);
-        let place = self.0.iter().position(|held| held.is_of(&part.head)).unwrap_or_else(|| {
-            self.make_room(&part.head.stream);
+        let mut place = self.0.iter().position(|held| held.is_of(&part.head));
+        if place.is_none() && self.make_room(&part.head.stream, (true, part.head.at)) {
+            place = Some(self.0.len());
             self.0.push(Held::new(&part.head, evidence.len(), now));
-            self.0.len() - 1
-        });
-        let Some(held) = self.0.get_mut(place) else { return Staged::Dropped };
+        }
+        let Some((place, held)) = place.and_then(|place| Some((place, self.0.get_mut(place)?))) else {
+            return Staged::Dropped;
+        };
         let staged = held.take(part, evidence);
         if matches!(staged, Staged::Complete(_)) {
             self.0.remove(place);
@@ -181,16 +184,18 @@ impl Staging {
         staged
     }
 
-    /// The snapshot of this part is not wanted: the parts that still come are dropped. `false`: it was refused before.
+    /// The snapshot of this part is not wanted: the parts that still come are dropped, unless two that are wanted take the place in which
+    /// to remember it. `false`: it was refused before.
     pub fn refuse(&mut self, head: &SnapshotHead, now: Mono) -> bool {
         self.drop_expired(now);
         if let Some(held) = self.0.iter_mut().find(|held| held.is_of(head)) {
             return held.refuse();
         }
-        self.make_room(&head.stream);
-        let mut held = Held::new(head, 0, now);
-        held.refuse();
-        self.0.push(held);
+        if self.make_room(&head.stream, (false, head.at)) {
+            let mut held = Held::new(head, 0, now);
+            held.refuse();
+            self.0.push(held);
+        }
         true
     }
 
@@ -210,12 +215,19 @@ impl Staging {
         self.0.retain(|held| held.snapshot.head.stream != *stream);
     }
 
-    fn make_room(&mut self, stream: &StreamName) {
+    /// Makes room for another snapshot of `stream`: what was refused goes first, then the oldest list, and of equal ones the one that has been held
+    /// longest. `false`: all that are held count for more than `rank`.
+    fn make_room(&mut self, stream: &StreamName, rank: (bool, Position)) -> bool {
         let of_stream = |held: &Held| held.snapshot.head.stream == *stream;
-        while self.0.iter().filter(|held| of_stream(held)).count() >= HELD_PER_STREAM_MAX {
-            let Some(oldest) = self.0.iter().position(of_stream) else { return };
-            self.0.remove(oldest);
+        if self.0.iter().filter(|held| of_stream(held)).count() < HELD_PER_STREAM_MAX {
+            return true;
         }
+        let held = self.0.iter().enumerate().filter(|(_, held)| of_stream(held));
+        let least = held.map(|(place, held)| (held.rank(), place)).min().filter(|(least, _)| *least <= rank);
+        if let Some((_, place)) = least {
+            self.0.remove(place);
+        }
+        least.is_some()
     }
 
     /// Drops the oldest snapshots, but not the one at `place`, until the bytes are within their limit.
@@ -235,6 +247,10 @@ impl Held {
         let evidence = Vec::with_capacity(expected.min(SNAPSHOT_BYTES_MAX));
         let snapshot = Snapshot { head: head.clone(), iat: None, entries: Vec::new(), evidence };
         Self { snapshot, received: BTreeSet::new(), until: now.plus_ms(HELD_MS), refused: false }
+    }
+
+    fn rank(&self) -> (bool, Position) {
+        (!self.refused, self.snapshot.head.at)
     }
 
     fn is_of(&self, head: &SnapshotHead) -> bool {
@@ -332,6 +348,26 @@ mod tests {
         staging.take(part("c", 0, 2), b"x", Mono(HELD_MS));
         assert_eq!(staging.take(part("a", 0, 2), b"x", Mono(HELD_MS)), Staged::Waiting, "two are held");
         assert_eq!(staging.0.len(), HELD_PER_STREAM_MAX);
+    }
+
+    #[test]
+    fn of_three_that_arrive_interleaved_the_newest_two_are_held() {
+        let mut staging = Staging::default();
+        let of = |seq: u64, place: u32| {
+            let mut part = part(&format!("s{seq}"), place, 2);
+            part.head.at.seq = seq;
+            part
+        };
+        // What is refused keeps no place from what is wanted, and takes none of it.
+        assert!(staging.refuse(&of(90, 0).head, Mono(0)) && staging.refuse(&of(91, 0).head, Mono(0)));
+        for seq in [11, 10, 12] {
+            assert_eq!(staging.take(of(seq, 0), b"x", Mono(0)), Staged::Waiting, "{seq}");
+        }
+        assert!(staging.refuse(&of(92, 0).head, Mono(0)));
+        assert_eq!(staging.take(of(10, 1), b"x", Mono(0)), Staged::Dropped);
+        for seq in [12, 11] {
+            assert!(matches!(staging.take(of(seq, 1), b"x", Mono(0)), Staged::Complete(_)), "{seq}");
+        }
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub(super) fn parse(text: &str, place: u32, judge: Judge<AllowedOps>) -> Result<
     if let Judge::Arrival(allowed) = judge
         && !allowed.contains(name)
     {
-        let what = format!("this stream is not allowed `{name}`; another stream owns it");
+        let what = format!("this stream is not allowed `{name}`: its `may` at the gateway does not name it");
         return Err(place.error(ErrorCode::ForbiddenOp, "op", what));
     }
     let body: Body = json::read_tagged(name.as_str(), text, place)?;

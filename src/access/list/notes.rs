@@ -20,10 +20,10 @@ impl AccessList {
             _ => return None,
         };
         let Some(card) = self.card(uid) else {
-            return Some(format!("no card `{uid}` is known, so nothing changed; compare the UID"));
+            return Some(format!("no card `{uid}` was known, so there was nothing to clear; compare the UID"));
         };
         let flag = flag.filter(|flag| !card.flag(*flag).is_some_and(|(register, _)| register.on))?;
-        Some(format!("card `{uid}` is not {}, so nothing changed", flag.as_str()))
+        Some(format!("card `{uid}` was not {}, so there was nothing to clear", flag.as_str()))
     }
 
     /// What is worth knowing of an op that was just written. `holders`: to whom the message has given
@@ -40,7 +40,7 @@ impl AccessList {
             Op::Enrol { uid, enrolment } => (uid, &enrolment.holder),
             Op::SetFlag { subject: Subject::Holder(holder), .. }
             | Op::Withdraw { subject: Subject::Holder(holder) } => {
-                let message = format!("no card of holder `{holder}` is known, so nothing changed; compare the id");
+                let message = format!("no card of holder `{holder}` is known, so it reached none; compare the id");
                 return (!self.reaches(op, holder, revision)).then(|| Note::no_effect(revision.place, message));
             }
             Op::SetFlag { .. }

@@ -145,7 +145,10 @@ impl EntryBody {
         };
         match kinds.iter().find(|kind| !owns.contains(kind)) {
             Some(kind) => {
-                let what = format!("this stream is not allowed what writes {}; another stream owns it", kind.as_str());
+                let what = format!(
+                    "this stream is not allowed what writes {}: its `may` at the gateway names none of these ops",
+                    kind.as_str()
+                );
                 Err((ErrorCode::ForbiddenOp, field.to_owned(), what))
             }
             None => Ok(entry),

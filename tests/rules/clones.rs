@@ -70,6 +70,16 @@ fn nfc_clone_at_the_gate_phone_in_random_mode_08() {
     assert_eq!(w.see("gate-in", "phone").verdict(), "random_identifier");
 }
 
+/// It was put into the box after it had been at the door.
+#[test]
+fn a_card_that_was_presented_elsewhere_before_it_was_put_into_its_box_is_no_copy() {
+    let mut w = in_box(Severity::Deny);
+    let stale = Request { stale: true, ..w.request("door-412", Presented::Card(uid("A"))) };
+    let seen = w.input(Input::Request(stale));
+    assert_eq!((seen.verdict().as_str(), seen.alarms()), ("stale_request", vec![]));
+    assert_eq!(w.see("door-412", "A").alarms(), [AlarmKind::Clone], "now it is");
+}
+
 #[test]
 fn off_flags_and_raises_nothing() {
     let seen = in_box(Severity::Off).see("gate-in", "A");

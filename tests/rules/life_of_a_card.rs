@@ -3,7 +3,7 @@
 use dormgate::access::credential::{Flag, Role};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::Timestamp;
-use dormgate::access::input::Presented;
+use dormgate::access::input::{Input, Presented, Request};
 use dormgate::access::policy::{KindSet, Policy};
 use dormgate::access::portal::{PortalKind, Posture};
 
@@ -180,6 +180,19 @@ fn a_dead_card_is_reported_to_the_warden_also_where_it_passes() {
     assert_eq!(w.see("gate-in", "A").alarms(), [AlarmKind::DeadCard], "another place");
     w.pass_s(601);
     assert_eq!(w.see("gate-out", "A").alarms(), [AlarmKind::DeadCard]);
+}
+
+/// When it was presented is not known, so it may have been before the card was replaced.
+#[test]
+fn a_dead_card_that_was_presented_too_long_ago_is_in_the_audit_and_raises_no_alarm() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.publish(vec![op::report_lost("uid:A")]);
+    let stale = Request { stale: true, ..w.request("gate-in", Presented::Card(uid("A"))) };
+    let seen = w.input(Input::Request(stale));
+    assert_eq!((seen.verdict().as_str(), seen.alarms()), ("stale_request lost", vec![]));
+    assert!(seen.recorded().contains(&EventKind::Decision));
+    assert_eq!(w.see("gate-in", "A").alarms(), [AlarmKind::DeadCard], "it is there now");
 }
 
 #[test]

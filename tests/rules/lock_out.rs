@@ -53,6 +53,17 @@ fn denials_that_are_more_than_a_minute_apart_and_a_time_of_0_lock_nobody_out() {
 }
 
 #[test]
+fn cards_that_were_presented_too_long_ago_are_no_wrong_tries() {
+    let mut w = with_lockout(30);
+    for card in ["A", "X", "A", "X", "A"] {
+        let stale = Request { stale: true, ..w.request("gate-in", Presented::Card(uid(card))) };
+        let seen = w.input(Input::Request(stale));
+        assert_eq!((seen.reason(), seen.alarms()), ("stale_request", vec![]), "{card}");
+    }
+    assert_eq!(w.present("gate-in", "A"), "granted");
+}
+
+#[test]
 fn what_is_denied_during_a_lock_out_does_not_lengthen_it() {
     let mut w = with_lockout(30);
     try_thrice(&mut w, "door-412");

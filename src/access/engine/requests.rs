@@ -69,7 +69,9 @@ impl Engine {
         let card = identify(&self.state.list, &request.presented).card();
         let way = portal.direction.or(request.direction);
         let keys = self.keys(request, card, way, portal);
-        let (mut observed, clone_sign) = self.observe(portal, card, way, now);
+        // What is observed is about somebody who stands there now.
+        let observed_now = (!request.stale).then(|| self.observe(portal, card, way, now));
+        let (mut observed, clone_sign) = observed_now.unwrap_or_default();
         let is_judged_again = observed.anti_passback != Severity::Off || observed.first_of_two;
         if is_judged_again && self.was_granted(&keys, now) {
             // It is the passage that was granted, and no second one.
@@ -143,6 +145,8 @@ impl Engine {
         match (granted, denial, card) {
             (Some(grant), _, Some(uid)) => self.granted_at(&id, uid, grant, now),
             (Some(_), _, None) => {}
+            // Nobody tries it now.
+            (None, ..) if request.stale => {}
             // Whoever has to wait has not tried a wrong card.
             (None, Some(Denial { reason: Reason::SecondCardRequired, .. }), Some(uid)) => {
                 self.note_first_of_two(&id, uid, against, now);
@@ -150,12 +154,13 @@ impl Engine {
             (None, Some(Denial { reason: Reason::Interlocked | Reason::EscortRequired, .. }), _) => {}
             (None, ..) => self.denied(&id, now),
         }
+        // When a stale one was presented is not known: its card may have died since. The audit has it.
         if !request.stale {
             self.seen_duress(&id, card, now);
-        }
-        let is_dead = self.seen_dead(&id, card, against, now);
-        if let (Some(uid), Some(sign), false) = (card, clone_sign, is_dead) {
-            self.clone_seen(&id, uid, &sign, now);
+            let is_dead = self.seen_dead(&id, card, against, now);
+            if let (Some(uid), Some(sign), false) = (card, clone_sign, is_dead) {
+                self.clone_seen(&id, uid, &sign, now);
+            }
         }
         if is_there {
             self.online_reported(&id, true, None, now);

@@ -217,13 +217,14 @@ impl Publication {
 }
 
 /// The state without what changes by itself and is published with the next regular one: the numbers of the audit, the ages, the
-/// meters; and without what is not published: the modes, the open alarms, the boxes that are on, and of which portals nothing was reported.
+/// meters; and without what is not published: the damaged streams, the modes, the open alarms, the boxes that are on, and of which portals nothing was reported.
 fn without_numbers(state: StateReport) -> StateReport {
     let streams = state.status.streams.into_iter().map(|stream| StreamStatus { age_s: None, ..stream }).collect();
     let status = Status {
         audit_last: 0,
         streams,
         integrity: ListIntegrity::default(),
+        damaged: Vec::new(),
         meters: Vec::new(),
         modes: Vec::new(),
         alarms: Vec::new(),

@@ -181,6 +181,8 @@ pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Val
             ListIntegrity::Damaged => "damaged",
         };
         fields.insert("list".to_owned(), json!(list));
+        let damaged = state.status.damaged.iter().map(|stream| stream.as_str()).collect::<Vec<_>>();
+        fields.insert("damaged".to_owned(), json!(damaged));
         fields.insert("not_ready".to_owned(), json!(pages.not_ready()));
         let offline = state.status.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("offline".to_owned(), json!(offline));

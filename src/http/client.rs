@@ -182,6 +182,11 @@ pub fn status_text(status: &Value) -> String {
         }
         .map(str::to_owned),
     );
+    lines.extend(list(status, "damaged").iter().filter_map(Value::as_str).map(|stream| {
+        format!(
+            "LIST     {stream} is not sent again yet; if its center sends nothing, have it publish a head, or remove the stream from the configuration"
+        )
+    }));
     let free = status.get("disk_free_bytes").and_then(Value::as_u64);
     lines.extend(free.map(|bytes| format!("disk     {} MiB free", bytes / (1024 * 1024))));
     let unreported = list(status, "unreported");

@@ -31,12 +31,17 @@ fn the_status_has_a_line_for_each_part_that_is_offline_malformed_or_insecure() {
     let mut worse = status;
     worse["not_ready"] = json!(["the store cannot be written"]);
     worse["list"] = json!("damaged");
+    worse["damaged"] = json!(["visitors"]);
     worse["unreported"] = json!(["door-412"]);
     worse["causes"] = json!([]);
     let text = status_text(&worse);
     assert!(text.contains("\nPROBLEM  the store cannot be written\n"), "{text}");
     assert!(text.contains("\noffline  door-412: nothing reported since the start"), "{text}");
     assert!(text.contains("\nLIST     damaged or restored: nothing is granted from it"), "{text}");
+    assert!(
+        text.contains("\nLIST     visitors is not sent again yet; if its center sends nothing, have it publish a head"),
+        "{text}"
+    );
 }
 
 #[test]

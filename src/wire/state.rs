@@ -187,6 +187,7 @@ mod tests {
         let status = Status {
             streams: vec![stream],
             integrity: crate::access::decide::ListIntegrity::Complete,
+            damaged: vec![],
             cards: 1180,
             portals_online: 41,
             offline: vec!["gate-in".parse().unwrap()],

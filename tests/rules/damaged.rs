@@ -310,6 +310,30 @@ fn the_alarm_of_a_list_that_is_not_whole_ends_when_it_is() {
 }
 
 #[test]
+fn the_alarm_and_the_status_name_the_streams_that_a_damaged_list_waits_for_and_what_to_do() {
+    let mut w = damaged();
+    let streams = |w: &World| w.engine.status(w.now()).damaged.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let remedy =
+        "if the center of one sends nothing, have it publish a head, or remove the stream from the configuration";
+    let alarm = |seen: &Seen| seen.details(AlarmKind::List).join("|");
+    assert_eq!(
+        alarm(&w.restart()),
+        format!(
+            "the store lost a part of the list of apartment, card-office; nothing is granted until they are sent again: {remedy}"
+        )
+    );
+    assert_eq!(streams(&w), [OFFICE, APARTMENT]);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.head(APARTMENT, at(1, 1));
+    assert_eq!(streams(&w), [OFFICE]);
+    assert!(alarm(&w.restart()).contains("the list of card-office; nothing"));
+    // A stream that is not configured any more holds nothing up.
+    w.setup.streams.retain(|role| role.name == name(APARTMENT));
+    assert_eq!((alarm(&w.restart()), streams(&w)), (String::new(), vec![]));
+    assert_ne!(w.present("gate-in", "A"), "unknown_credential");
+}
+
+#[test]
 fn the_alarm_of_a_damaged_list_ends_when_it_is_whole() {
     let mut w = damaged();
     assert_eq!(list_alarms(&w.restart()), [false]);

@@ -32,6 +32,9 @@ const RELEASE: &str = "release";
 const LINK: &str = "link";
 /// The rule by which a list that is not whole raises [`AlarmKind::List`]; of a stream, the stream's name follows.
 const NOT_WHOLE: &str = "not whole";
+/// What to do about a damaged stream that stays so.
+const NOT_SENT_REMEDY: &str =
+    "if the center of one sends nothing, have it publish a head, or remove the stream from the configuration";
 
 /// The rule by which a clock that cannot be trusted raises [`AlarmKind::Clock`]. The others are about its synchronisation.
 const UNTRUSTED: &str = "untrusted";
@@ -251,8 +254,13 @@ impl Engine {
     /// Raises an alarm for each list that is not whole, once until it is.
     pub(super) fn lists_not_whole(&mut self, now: Now) {
         if self.integrity() == ListIntegrity::Damaged && self.alarms.not_whole.insert(NOT_WHOLE.to_owned()) {
-            let detail = "the store lost a part of the list; nothing is granted until it is whole";
-            self.raise((AlarmKind::List, None, None, NOT_WHOLE.to_owned()), None, detail.to_owned(), now);
+            let mut streams: Vec<_> = self.damaged_streams().map(StreamName::as_str).collect();
+            streams.sort_unstable();
+            let detail = format!(
+                "the store lost a part of the list of {}; nothing is granted until they are sent again: {NOT_SENT_REMEDY}",
+                streams.join(", ")
+            );
+            self.raise((AlarmKind::List, None, None, NOT_WHOLE.to_owned()), None, detail, now);
         }
         let known = self.state.streams.iter().filter(|(_, track)| !track.damaged);
         let goals = known.filter_map(|(name, track)| Some((name.clone(), track.goal?)));

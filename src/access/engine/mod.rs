@@ -334,7 +334,7 @@ impl Engine {
 
     fn integrity(&self) -> ListIntegrity {
         let track = |role: &StreamRole| self.state.streams.get(&role.name);
-        if self.streams.iter().filter_map(track).any(|t| t.damaged) {
+        if self.damaged_streams().next().is_some() {
             ListIntegrity::Damaged
         } else if self
             .streams
@@ -347,6 +347,12 @@ impl Engine {
         } else {
             ListIntegrity::Complete
         }
+    }
+
+    /// The configured streams of which the store lost something, until they are sent again.
+    fn damaged_streams(&self) -> impl Iterator<Item = &StreamName> {
+        let is_damaged = |role: &&StreamRole| self.state.streams.get(&role.name).is_some_and(|track| track.damaged);
+        self.streams.iter().filter(is_damaged).map(|role| &role.name)
     }
 
     /// Whether a list is older than this many seconds.

@@ -71,6 +71,8 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// How far the list may be trusted.
     pub integrity: ListIntegrity,
+    /// The streams of which the store lost something, until they are sent again.
+    pub damaged: Vec<StreamName>,
     /// Cards known.
     pub cards: u64,
     /// Portals that are online.
@@ -128,6 +130,7 @@ impl Engine {
         Status {
             streams: self.streams.iter().map(stream).collect(),
             integrity: self.integrity(),
+            damaged: self.damaged_streams().cloned().collect(),
             cards: count(self.state.list.len()),
             portals_online: count(online),
             offline: self

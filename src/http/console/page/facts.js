@@ -55,7 +55,7 @@ const SENTENCES = [
   [/^the card was read here (\d+) s after it was granted at `([^`]+)`, from where the way takes (\d+) s: one of the two is a copy$/, (ago, at, s) => `此卡 ${ago} 秒前在 ${at} 通过，两地步行需 ${s} 秒：其中一张是复制卡`],
   [/^fire input active: gates and doors are released until every input is clear and an operator resets the latch$/, () => "火警输入动作：闸机与房门已释放，直到所有输入解除并由负责人复位"],
   [/^fire reported by a portal with `fire_input = false`: nothing is released$/, () => "此通道设置了 fire_input = false，其火警不释放任何门"],
-  [/^the store lost a part of the list; nothing is granted until it is whole$/, () => "存储丢失了部分名单；补全之前一律拒绝"],
+  [/^the store lost a part of the list of ([^;]+); nothing is granted until they are sent again: if the center of one sends nothing, have it publish a head, or remove the stream from the configuration$/, (streams) => `存储丢失了 ${streams} 的部分名单；重新收到之前一律拒绝。若其中某个中心不发送，请让它发布 head，或从配置中删除该流`],
   [/^the box was ordered off because card (\S+) was revoked, and has not confirmed that its relay is off; it is ordered off again; go there and look$/, (uid) => `因卡 ${uid} 被撤销已下令断电，但继电器未确认断开；已再次下令，请到场查看`],
 ];
 

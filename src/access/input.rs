@@ -195,6 +195,8 @@ pub struct PortalReport {
     pub cause: Option<String>,
     /// Whether the device that opens or energises it answers, where the portal is put together from several.
     pub output_online: Option<bool>,
+    /// With `online: false`: the device of its door contact answers all the same.
+    pub contact_answers: bool,
     /// A card sits in the power box.
     pub card_present: Option<bool>,
     /// Which.
@@ -249,6 +251,7 @@ impl PortalReport {
             malformed,
             online: later.online.or(self.online),
             output_online: later.output_online.or(self.output_online),
+            contact_answers: if later.online.is_some() { later.contact_answers } else { self.contact_answers },
             cause: if later.online.is_some() { later.cause } else { self.cause },
             // A card that is named is there, whether that is reported or not.
             card_present: later.card_present.or(if later.uid.is_some() { Some(true) } else { self.card_present }),

@@ -158,6 +158,25 @@ fn a_door_that_went_offline_while_it_stood_open_blocks_its_interlock_no_more() {
     assert_eq!(w.present("door-412", "A"), "granted");
 }
 
+/// A reader whose latch does not clear takes its portal offline; the contact of the door is read on.
+#[test]
+fn a_door_whose_reader_alone_is_at_fault_blocks_its_interlock_while_it_stands_open() {
+    let mut w = building("door-412", |p| p.interlock = vec![name("gate-both")]);
+    let offline = |w: &mut World, contact_answers| {
+        let cause = Some("the latch of the reader does not clear".to_owned());
+        w.report("gate-both", PortalReport { online: Some(false), cause, contact_answers, ..PortalReport::default() })
+    };
+    contact(&mut w, "gate-both", true);
+    offline(&mut w, true);
+    assert_eq!(w.present("door-412", "A"), "interlocked");
+    contact(&mut w, "gate-both", false);
+    assert_eq!(w.present("door-412", "A"), "granted");
+    contact(&mut w, "gate-both", true);
+    assert_eq!(w.present("door-412", "A"), "interlocked", "opened meanwhile");
+    offline(&mut w, false);
+    assert_eq!(w.present("door-412", "A"), "granted", "now nobody knows where that door is");
+}
+
 /// `gate-in` is open to all from 08:00, which is when the tests begin, to 08:30, and from 08:45, with the first card.
 fn first_card() -> World {
     let mut w = building("gate-in", |p| (p.free_access, p.first_card) = (Some(name("peak")), true));

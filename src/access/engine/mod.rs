@@ -134,6 +134,8 @@ pub struct Engine {
     causes: BTreeMap<PortalId, String>,
     /// Portals whose output does not answer, whatever their other devices do.
     outputs_offline: BTreeSet<PortalId>,
+    /// Offline portals whose door contact answers all the same.
+    contacts_answer: BTreeSet<PortalId>,
     /// Portals whose link is lost, and why.
     unlinked: Option<(BTreeSet<PortalId>, String)>,
     modes: BTreeMap<PortalId, Posture>,
@@ -194,6 +196,7 @@ impl Engine {
             down: BTreeSet::new(),
             causes: BTreeMap::new(),
             outputs_offline: BTreeSet::new(),
+            contacts_answer: BTreeSet::new(),
             unlinked: None,
             again_from: Mono(0),
             modes: BTreeMap::new(),

@@ -42,6 +42,11 @@ impl Engine {
             Some(false) => drop(self.outputs_offline.insert(id.clone())),
             None => {}
         }
+        match report.online {
+            Some(false) if report.contact_answers => drop(self.contacts_answer.insert(id.clone())),
+            Some(_) => drop(self.contacts_answer.remove(&id)),
+            None => {}
+        }
         self.online_reported(&id, online, report.cause.as_deref(), now);
         if let Some(fire) = report.fire {
             self.fire_reported(&id, fire, now);
@@ -167,6 +172,7 @@ impl Engine {
     pub(super) fn link_due(&mut self, now: Now) {
         let Some((portals, why)) = self.unlinked.clone() else { return };
         for portal in &portals {
+            self.contacts_answer.remove(portal);
             if self.online.insert(portal.clone(), false) != Some(false) {
                 let detail = why.clone();
                 self.causes.insert(portal.clone(), format!("the broker of the portals is not connected: {why}"));

@@ -46,6 +46,8 @@ pub struct Portal<W> {
     online: Option<bool>,
     /// Whether the device of the output answers, as last reported.
     output_online: Option<bool>,
+    /// Whether the door contact answers although the portal is offline, as last reported.
+    contact_answers: bool,
     /// The last release was not confirmed.
     release_failed: bool,
 }
@@ -75,6 +77,7 @@ impl<W: Wiring> Portal<W> {
             reports: Reports::new(inbox),
             online: None,
             output_online: None,
+            contact_answers: false,
             release_failed: false,
         }
     }
@@ -316,16 +319,25 @@ impl<W: Wiring> Portal<W> {
             Some((_, SourceState::Offline { .. })) => Some(false),
             Some((_, SourceState::Unknown)) | None => None,
         };
-        if (self.online, self.output_online) == (Some(online), output_online) {
+        let contact_answers = !online && self.contact_answers();
+        if (self.online, self.output_online, self.contact_answers) == (Some(online), output_online, contact_answers) {
             return;
         }
-        self.output_online = output_online;
+        (self.output_online, self.contact_answers) = (output_online, contact_answers);
         let was_away = self.online.replace(online) == Some(false) && online;
-        self.report(PortalReport { online: Some(online), cause, output_online, ..PortalReport::default() });
+        let report =
+            PortalReport { online: Some(online), cause, output_online, contact_answers, ..PortalReport::default() };
+        self.report(report);
         if was_away {
             // The gateway keeps the card that it knew and waits for a report of the one that is there now.
             self.slots.iter_mut().for_each(|slot| slot.reader.report_again());
         }
+    }
+
+    /// Whether there is a door contact and its device answers.
+    fn contact_answers(&self) -> bool {
+        let is_online = |contact: &Contact| matches!(self.sources.get(contact.source), Some((_, SourceState::Online)));
+        self.contacts.iter().any(|contact| contact.is_of_door() && is_online(contact))
     }
 
     fn report(&mut self, report: PortalReport) {

@@ -26,6 +26,11 @@ impl Contact {
         Self { source, kind, last: None }
     }
 
+    /// Whether it shows a door open or closed.
+    pub(super) fn is_of_door(&self) -> bool {
+        self.kind == InputKind::ContactOpen
+    }
+
     /// Its device fell silent: what it shows next is no change.
     pub(super) fn lost(&mut self) {
         self.last = None;

@@ -49,6 +49,21 @@ async fn a_latch_that_is_not_released_opens_its_door_once_and_takes_the_portal_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_contact_of_a_portal_whose_latch_does_not_clear_answers_until_its_device_is_silent() {
+    let spec = with(door(), |parts| parts.inputs = Some(part(5, "generic-contacts", 3)));
+    let rig = Rig::new(vec![spec], &[]).await;
+    let offline = |contact_answers| {
+        report(move |r: &PortalReport| r.online == Some(false) && r.contact_answers == contact_answers)
+    };
+    rig.line.fault(9, Fault::StuckRelay);
+    rig.line.present(9, 0, uid(OTHER));
+    rig.receives(1, offline(true)).await;
+    assert_eq!(rig.count(offline(false)), 0);
+    rig.line.fault(5, Fault::Silent);
+    rig.receives(1, offline(false)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_latch_whose_release_is_refused_opens_once_and_takes_the_portal_offline_with_the_cause() {
     let spec = with(door(), |parts| {
         let Part::Modbus(reader) = &mut parts.reader else { panic!("a reader on the line") };

@@ -153,6 +153,32 @@ async fn a_refused_subscription_is_reported_and_the_link_serves_what_it_can() {
     assert!(numbers.state.connected_s().is_err());
 }
 
+/// Who waits for news of the link did not get any while nothing could arrive.
+#[tokio::test]
+async fn a_link_whose_subscriptions_are_granted_after_all_is_up_again() {
+    let broker = Scripted::start().await;
+    let (mut link, numbers) = link(&broker);
+    let link = tokio::spawn(async move {
+        let mut ups = 0;
+        while ups < 2 {
+            ups += usize::from(matches!(link.next().await, Event::Up { .. }));
+        }
+    });
+    let (mut client, _) = broker.client().await;
+    report(&mut client, &CONNACK).await;
+    grant(&mut client, 0x80).await;
+    while numbers.state.refusal().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // Until it asks again.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(30)).await;
+    tokio::time::resume();
+    grant(&mut client, 1).await;
+    tokio::time::timeout(Duration::from_secs(60), link).await.unwrap().unwrap();
+    assert_eq!((numbers.up.load(Relaxed), numbers.disconnects.load(Relaxed)), (1, 0));
+}
+
 #[tokio::test]
 async fn connections_that_end_at_once_again_and_again_are_counted_as_a_takeover() {
     let broker = Scripted::start().await;

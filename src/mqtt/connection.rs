@@ -67,7 +67,7 @@ pub struct Message {
 /// What happened on the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Connected and subscribed.
+    /// Connected and subscribed. Once more on the same connection when the broker grants a subscription after it had rejected every one.
     Up {
         /// Whether the broker kept our session, so that nothing was missed.
         session_present: bool,

@@ -112,7 +112,9 @@ impl Connection {
             self.metrics.state.up();
         }
         self.metrics.up.store(u64::from(!is_unserved), Relaxed);
-        if !first_time {
+        // Where nothing could arrive before, whoever serves the link begins with it now.
+        let is_served_at_last = was_unserved && !is_unserved;
+        if !first_time && !is_served_at_last {
             return;
         }
         if self.is_news() {

@@ -22,6 +22,10 @@ fn link(broker: &Scripted) -> (Connection, Arc<LinkMetrics>) {
 }
 
 fn link_to(brokers: &[&Scripted]) -> (Connection, Arc<LinkMetrics>) {
+    link_at(brokers.iter().map(|broker| broker.url()).collect())
+}
+
+fn link_at(urls: Vec<BrokerUrl>) -> (Connection, Arc<LinkMetrics>) {
     let setup = Setup {
         link: "test",
         session: Session::Persistent,
@@ -31,7 +35,7 @@ fn link_to(brokers: &[&Scripted]) -> (Connection, Arc<LinkMetrics>) {
         echo_topic: None,
     };
     let numbers = Arc::new(LinkMetrics::default());
-    let spec = LinkSpec::plain(brokers.iter().map(|broker| broker.url()).collect(), "link");
+    let spec = LinkSpec::plain(urls, "link");
     (Connection::new(spec, setup, Arc::clone(&numbers)).unwrap(), numbers)
 }
 
@@ -199,6 +203,29 @@ async fn connections_that_end_at_once_again_and_again_are_counted_as_a_takeover(
     assert_eq!((numbers.takeovers.load(Relaxed), faults(&numbers)), (1, vec![BrokerFault::SharesClientId]));
     let detail = numbers.faults.all().remove(0).1;
     assert!(detail.contains("`link`") && detail.contains("second gateway"), "{detail}");
+    // It may as well be what is published.
+    assert!(detail.contains("or the broker ends them for what is published"), "{detail}");
+}
+
+/// The second broker of `urls` is away, as it often is. Port 1 is nobody's.
+#[tokio::test]
+async fn connections_that_end_at_once_are_a_takeover_also_where_another_broker_is_away() {
+    let broker = Scripted::start().await;
+    let nowhere = BrokerUrl { tls: false, host: "127.0.0.1".into(), port: 1 };
+    let (mut link, numbers) = link_at(vec![broker.url(), nowhere]);
+    let link = tokio::spawn(async move {
+        let mut ended = 0;
+        while ended < 6 {
+            ended += usize::from(matches!(link.next().await, Event::Down { .. }));
+        }
+    });
+    for _ in 0..6 {
+        let (mut client, _) = broker.client().await;
+        report(&mut client, &CONNACK).await;
+        grant(&mut client, 1).await;
+    }
+    tokio::time::timeout(Duration::from_secs(60), link).await.unwrap().unwrap();
+    assert_eq!((numbers.takeovers.load(Relaxed), faults(&numbers)), (1, vec![BrokerFault::SharesClientId]));
 }
 
 #[tokio::test]

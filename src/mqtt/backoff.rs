@@ -17,11 +17,11 @@ pub const BACKOFF_MAX_LOOPBACK_MS: u64 = 500;
 pub const STABLE_MS: u64 = 10_000;
 /// A connection that ended sooner than this may have been taken over, in milliseconds.
 const TAKEOVER_MS: u64 = 5_000;
-/// So many of them in a row mean that another client uses our id. Fewer may be restarts of a broker that is back at once.
+/// So many of them in a row mean that another client uses the same client id, or that the broker ends them. Fewer may be restarts of a broker that is back at once.
 const TAKEOVERS_MAX: u32 = 6;
 /// Once that is so, a connection that lasted this long means that it does no more, in milliseconds: longer than the other one waits.
 const ALONE_MS: u64 = 30_000;
-/// The wait before the next attempt while another client uses our id, from the half of this to the whole, in milliseconds: each of the
+/// The wait before the next attempt while another client uses the same client id, from the half of this to the whole, in milliseconds: each of the
 /// two serves for so long, and less than [`STABLE_MS`].
 const TAKEN_OVER_WAIT_MS: u64 = 8_000;
 /// So many equal protocol errors within [`POISON_MS`] mean that the session itself is bad.
@@ -57,7 +57,7 @@ impl Backoff {
     }
 }
 
-/// The wait while another client uses our id. `chance` is a random number.
+/// The wait while another client uses the same client id. `chance` is a random number.
 pub(super) fn taken_over_wait(chance: u32) -> Duration {
     let half = TAKEN_OVER_WAIT_MS / 2;
     Duration::from_millis(half + u64::from(chance) % (half + 1))
@@ -73,7 +73,7 @@ pub(super) struct Disconnects {
 }
 
 impl Disconnects {
-    /// A connection ended after `lasted` without a protocol error. `true`: another client seems to use our client id.
+    /// A connection ended after `lasted` without a protocol error. `true`: another client seems to use the same client id.
     pub(super) fn network(&mut self, lasted: Duration) -> bool {
         let enough = if self.is_taken_over() { ALONE_MS } else { TAKEOVER_MS };
         if lasted >= Duration::from_millis(enough) {
@@ -84,17 +84,17 @@ impl Disconnects {
         self.short_in_a_row.is_multiple_of(TAKEOVERS_MAX)
     }
 
-    /// Another client seems to use our client id.
+    /// Another client seems to use the same client id.
     pub(super) fn is_taken_over(&self) -> bool {
         self.short_in_a_row >= TAKEOVERS_MAX
     }
 
-    /// An attempt failed: the broker is away, so that the connections before ended with it and not by another client.
+    /// An attempt at the same broker failed: it is away, so that the connections before ended with it and not by another client.
     pub(super) fn failed_between(&mut self) {
         self.short_in_a_row = 0;
     }
 
-    /// A connection has lasted so long. `true`: no other client uses our client id.
+    /// A connection has lasted so long. `true`: no other client uses the same client id.
     pub(super) fn lasted(&mut self, lasted: Duration) -> bool {
         let is_alone = lasted >= Duration::from_millis(ALONE_MS);
         if is_alone {

@@ -116,6 +116,8 @@ pub struct Connection {
     /// Numbers the connections, so that an acknowledgement never reaches a later one.
     generation: u64,
     url: usize,
+    /// The `url` of the last connection.
+    connected_url: usize,
     outbox: Outbox,
     acks: VecDeque<u16>,
     events: VecDeque<Event>,
@@ -152,6 +154,7 @@ impl Connection {
             phase: Phase::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO))),
             generation: 0,
             url: 0,
+            connected_url: 0,
             outbox: Outbox::default(),
             acks: VecDeque::new(),
             events: VecDeque::new(),
@@ -308,6 +311,7 @@ impl Connection {
     fn accepted(&mut self, accepted: Accepted) {
         let Accepted { client, pump, session_present } = accepted;
         self.generation += 1;
+        self.connected_url = self.url;
         self.closed_unanswered = 0;
         self.metrics.faults.over(BrokerFault::ClosesUnanswered);
         self.acks.clear();
@@ -342,7 +346,11 @@ impl Connection {
             reason.text().clone_into(&mut self.last_failure);
         }
         self.failures += 1;
-        self.disconnects.failed_between();
+        let urls = self.spec.urls.len().max(1);
+        // That another broker is away is of no meaning for this one.
+        if self.url % urls == self.connected_url % urls {
+            self.disconnects.failed_between();
+        }
         self.judge_attempt(reason);
         self.reset_session = false;
         self.url = self.url.wrapping_add(1);

@@ -18,7 +18,7 @@ names! {
         RejectsSubscription,
         /// It grants QoS 0 where QoS 1 was asked for.
         LowersQos,
-        /// Another client has our id at it: each ends the other's connection.
+        /// Connections end as soon as they are made: another client uses the same client id, or the broker ends them for what is published.
         SharesClientId,
         /// It keeps sending what cannot be decoded.
         SendsGarbage,

@@ -42,7 +42,7 @@ link_metrics! {
     No connects "" "Connections made since the start",
     Counter disconnects "mqtt_reconnects" "Connections lost since the start",
     Counter failed_attempts "mqtt_failed_attempts" "Connection attempts that failed",
-    No takeovers "" "Disconnects that look as if another client used our client id",
+    No takeovers "" "Disconnects that look as if another client used the same client id",
     No session_resets "" "Sessions given up because the broker kept sending something that could not be decoded",
     No refused_subscriptions "" "Subscriptions that the broker refused",
     Counter received "mqtt_received" "Messages received",

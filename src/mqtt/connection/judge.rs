@@ -87,8 +87,9 @@ impl Connection {
                 if self.disconnects.network(lasted) {
                     LinkMetrics::count(&self.metrics.takeovers);
                     let detail = format!(
-                        "connections end as soon as they are made: another client uses the client id `{}`; look for a second gateway with \
-                         this `gateway.id` (a copy of a box, a restored one) and stop it, or give one of them another `client_id`",
+                        "connections end as soon as they are made: either another client uses the client id `{}` (look for a second gateway \
+                         with this `gateway.id`, a copy of a box or a restored one, and stop it, or give one of them another `client_id`), \
+                         or the broker ends them for what is published: see its log",
                         self.spec.client_id
                     );
                     self.metrics.faults.found(self.setup.link, BrokerFault::SharesClientId, "", &detail);

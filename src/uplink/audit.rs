@@ -95,14 +95,16 @@ impl Uplink {
 
     pub(super) fn send_audit(&mut self, from: u64, events: Result<Vec<StoredEvent>, String>) {
         let now = Instant::now();
+        self.read_again = None;
         // One line for as long as it lasts.
-        let is_again = self.read_again.take().is_some();
+        let is_again = std::mem::take(&mut self.read_failed);
         let events = match events {
             Ok(events) => events,
             Err(why) => {
                 if !is_again {
                     error!(link = "uplink", "the audit cannot be read; tried again each {READ_AGAIN_S} s: {why}");
                 }
+                self.read_failed = true;
                 self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
                 return;
             }
@@ -115,6 +117,7 @@ impl Uplink {
             if !is_again {
                 warn!(link = "uplink", from, "events on disk cannot be read; tried again each {READ_AGAIN_S} s");
             }
+            self.read_failed = true;
             self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
             return;
         };

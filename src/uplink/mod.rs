@@ -90,6 +90,8 @@ pub struct Uplink {
     broker: BrokerWatch,
     reading: Option<Reading>,
     read_again: Option<Instant>,
+    /// The audit could not be read the last time, which was logged.
+    read_failed: bool,
 }
 
 impl Uplink {
@@ -152,6 +154,7 @@ impl Uplink {
             audit,
             reading: None,
             read_again: None,
+            read_failed: false,
         })
     }
 

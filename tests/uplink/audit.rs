@@ -138,3 +138,40 @@ async fn events_that_are_on_disk_and_cannot_be_read_are_not_read_again_all_the_t
     })
     .await;
 }
+
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_audit_that_cannot_be_read_is_logged_once_also_right_after_a_batch_had_to_wait() {
+    let log = Log::default();
+    let writer = log.clone();
+    let logged = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logged = tracing::subscriber::set_default(logged);
+    let broker = TestBroker::embedded().await;
+    let mut center = center(&broker.url()).await;
+    // Longer than what is sent in one message.
+    let long = StoredEvent { n: 1, json: vec![b'1'; 2 * 1024 * 1024] };
+    let audit = Arc::new(Audit {
+        next: std::sync::Mutex::new([Ok(vec![long]), Err("the disk does not answer".into())].into()),
+        ..Audit::default()
+    });
+    audit.last.store(1, Relaxed);
+    let rig = Rig::with_audit(&broker.url(), AuditAckBy::Center, Arc::clone(&audit)).await;
+    assert_eq!(up_body::<AuditBody>(&up(&mut center, "audit").await).unwrap().last, 1);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+    assert_eq!((lines("has to wait"), lines("the disk does not answer")), (1, 1), "{log}");
+    rig.task.abort();
+}

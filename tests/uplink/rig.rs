@@ -15,6 +15,8 @@ pub(super) struct Audit {
     pub(super) acked: AtomicU64,
     /// The events from the first number to the second are not on disk any more.
     pub(super) gone: Option<(u64, u64)>,
+    /// What the next readings give, before those of the events.
+    pub(super) next: std::sync::Mutex<std::collections::VecDeque<Result<Vec<StoredEvent>, String>>>,
     /// How often it was read.
     pub(super) reads: AtomicU64,
     /// Held by a test, reading waits.
@@ -30,10 +32,10 @@ impl AuditSource for Audit {
             .filter(is_there)
             .map(|n| StoredEvent { n, json: format!("{{\"n\":{n}}}").into_bytes() })
             .collect();
-        let slow = Arc::clone(&self.slow);
+        let (slow, next) = (Arc::clone(&self.slow), self.next.lock().unwrap().pop_front());
         Box::pin(async move {
             drop(slow.lock().await);
-            Ok(events)
+            next.unwrap_or(Ok(events))
         })
     }
 

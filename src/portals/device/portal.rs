@@ -290,7 +290,7 @@ impl<W: Wiring> Portal<W> {
         self.report_online();
     }
 
-    /// Why one of its readers lets nobody in although its device answers.
+    /// Why a card presented again at one of its readers is not known as new although its device answers.
     fn stuck_reader(&self) -> Option<String> {
         self.slots.iter().find_map(|slot| {
             let why = slot.reader.stuck()?;

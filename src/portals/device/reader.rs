@@ -18,7 +18,7 @@ pub const STALE_MS_MAX: u64 = 10_000;
 pub const LEVEL_STALE_MS: u64 = 5000;
 /// How soon an order to take the next card is given again while it has no effect, in milliseconds.
 const ACCEPT_AGAIN_MS: u64 = 500;
-/// How long a latch may stay set after it was ordered to be released, in milliseconds: from then on the reader lets nobody in.
+/// How long a latch may stay set after it was ordered to be released, in milliseconds: from then on the portal is offline.
 pub const LATCH_STUCK_MS: u64 = 3000;
 /// So far from both ends of its range a counter is when it has run over.
 const COUNTER_WRAP: i64 = 16;
@@ -119,7 +119,7 @@ pub struct Reader {
     accept_due: bool,
     accepted_at: Option<Instant>,
     tries: Tries,
-    /// Why it lets nobody in, if it does not let go of its card.
+    /// Why its latch does not clear, if that is so. Another card in it is a presentation all the same; the same one is not known as new.
     stuck: Option<String>,
     count: Option<i64>,
     /// The last card could not be passed on.
@@ -165,7 +165,7 @@ impl Reader {
     }
 
     /// The order to take the next card was confirmed at `at`. A latch holds its card until a reading shows that it is clear: it may be slow,
-    /// or not let go at all, and the card that it still shows is no other presentation.
+    /// or not clear at all, and the card that it still shows is no other presentation.
     pub fn accepted(&mut self, at: Instant) {
         self.accept_due = false;
         self.accepted_at = Some(at);
@@ -185,7 +185,7 @@ impl Reader {
         self.tries.last = Some(at);
     }
 
-    /// Why the reader lets nobody in, if it does not let go of its card.
+    /// Why the reader's latch does not clear, if that is so. Another card in it is a presentation all the same.
     #[must_use]
     pub fn stuck(&self) -> Option<&str> {
         self.stuck.as_deref()
@@ -316,11 +316,11 @@ impl Reader {
             since.is_some_and(|since| at.saturating_duration_since(since) >= Duration::from_millis(LATCH_STUCK_MS));
         if is_stuck {
             let why = match failing {
-                Some((_, why)) => format!("its latch cannot be released: {why}"),
-                None => format!("its latch is still set {LATCH_STUCK_MS} ms after it was released"),
+                Some((_, why)) => format!("it cannot be released: {why}"),
+                None => format!("it is still set {LATCH_STUCK_MS} ms after it was released"),
             };
             self.stuck = Some(format!(
-                "the reader does not let go of its card: {why}; take away a card that lies there, restart the reader, and compare `release` in its profile with its manual"
+                "the latch of the reader does not clear: {why}; take away a card that lies there, restart the reader, and compare `release` in its profile with its manual"
             ));
         } else if repeats {
             self.stuck = None;

@@ -33,7 +33,9 @@ async fn a_latch_that_is_not_released_opens_its_door_once_and_takes_the_portal_o
     let offline = |r: &PortalReport| r.online == Some(false) && r.output_online == Some(true);
     rig.reports(|r| {
         offline(r)
-            && r.cause.as_ref().is_some_and(|why| why.starts_with("unit 9 on `riser`: the reader does not let go"))
+            && r.cause
+                .as_ref()
+                .is_some_and(|why| why.starts_with("unit 9 on `riser`: the latch of the reader does not clear"))
     })
     .await;
     rig.relay_stays(21, 7, false).await;
@@ -74,7 +76,7 @@ async fn a_latch_whose_release_is_refused_opens_once_and_takes_the_portal_offlin
     let rig = Rig::on(&devices(&[door()]), None, vec![spec], &[]);
     rig.online().await;
     rig.line.present(9, 0, uid(OTHER));
-    let why = ["does not let go of its card", "the device refuses: exception 2 (illegal data address)"];
+    let why = ["the latch of the reader does not clear", "the device refuses: exception 2 (illegal data address)"];
     rig.reports(|r| r.cause.as_ref().is_some_and(|cause| why.iter().all(|why| cause.contains(why)))).await;
     assert_eq!(rig.requests(), 1);
 }

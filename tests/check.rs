@@ -172,6 +172,9 @@ fn a_wrong_call_exits_2_and_help_exits_0() {
         let (code, _, wrong) = dormgate(&[fine], Path::new("/"), None);
         assert_eq!((code, wrong.as_str()), (Some(0), ""), "{fine}");
     }
+    // Whether the file is there depends on the machine.
+    let (_, printed, _) = dormgate(&["check", "--help"], Path::new("/"), None);
+    assert!(printed.contains("[default: /etc/dormgate/dormgate.toml]"), "{printed}");
 }
 
 #[test]

@@ -87,7 +87,10 @@ pub(super) fn names(medium: &dyn Medium) -> Vec<String> {
 
 /// The state of the newest generation that is good, or the empty state at the start of the journal. A damaged one is moved
 /// to `damaged/`.
-pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssue>) -> (F, Place) {
+///
+/// # Errors
+/// `Unsupported`: one was written by a later version.
+pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssue>) -> io::Result<(F, Place)> {
     for name in names(medium).into_iter().rev() {
         let why = match medium.read_container(&path(&name)) {
             Ok(container) if container.manifest.first() == Some(&SEALED_MANIFEST) => {
@@ -95,10 +98,17 @@ pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssu
                 issues.push(RecoveryIssue::GenerationUnreadable { name, why });
                 continue;
             }
-            Ok(container) => match open::<F>(&name, &container) {
-                Ok(found) => return found,
-                Err(why) => why,
-            },
+            Ok(container) => {
+                if let Some(version) = container.records.first().and_then(|record| F::later_version(record)) {
+                    let detail =
+                        format!("`{}` has records of version {version}, later than this program's", path(&name));
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, detail));
+                }
+                match open::<F>(&name, &container) {
+                    Ok(found) => return Ok(found),
+                    Err(why) => why,
+                }
+            }
             Err(ContainerError::Damaged(why)) => why,
             Err(ContainerError::Unreadable(error)) => {
                 issues.push(RecoveryIssue::GenerationUnreadable { name, why: error.to_string() });
@@ -108,7 +118,7 @@ pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssu
         set_aside(medium, &name);
         issues.push(RecoveryIssue::GenerationSetAside { name, why });
     }
-    (F::default(), Place::START)
+    Ok((F::default(), Place::START))
 }
 
 fn set_aside(medium: &dyn Medium, name: &str) {

@@ -411,7 +411,8 @@ fn write_generation<F: Fold>(shared: &Shared, newest: u64, until: u64) -> Result
         return Ok(None);
     }
     let mut issues = Vec::new();
-    let (mut state, base) = generation::newest::<F>(medium, &mut issues);
+    let (mut state, base) =
+        generation::newest::<F>(medium, &mut issues).map_err(|error| NotWritten::Failed(error.to_string()))?;
     let (place, mut replayed) = {
         let uids = shared.options.uid_key.as_ref();
         replay::replay(medium, segments::after(&segments, base.n), (base, last), (&mut state, uids))

@@ -160,6 +160,12 @@ pub trait Fold: Default + Send + 'static {
     /// # Errors
     /// Why the records are no state; the generation is then set aside.
     fn import(records: &[Vec<u8>]) -> Result<Self, String>;
+
+    /// The version of this record, if a later program has written it: its generation is no damaged one, and is left where it is.
+    fn later_version(record: &[u8]) -> Option<u8> {
+        let _ = record;
+        None
+    }
 }
 
 /// Why the store cannot be opened.

@@ -130,6 +130,10 @@ impl Fold for State {
         }
     }
 
+    fn later_version(record: &[u8]) -> Option<u8> {
+        record.first().copied().filter(|version| *version > RECORD_VERSION)
+    }
+
     fn cards_from(&self, from: usize) -> Vec<CardUid> {
         (from..self.list.len()).filter_map(|place| self.list.uid_at(place)).collect()
     }

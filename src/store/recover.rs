@@ -54,13 +54,13 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io
     let positions = generation::names(medium).iter().filter_map(|n| generation::position_of(n)).max().unwrap_or(0);
     let fresh = segments.is_empty() && positions == 0 && acked == 0;
     let mark = if fresh && mark == Mark::Unknown { Mark::Through(0) } else { mark };
-    let (mut state, mut base) = generation::newest::<F>(medium, &mut issues);
+    let (mut state, mut base) = generation::newest::<F>(medium, &mut issues)?;
     let unreadable = |issue: &RecoveryIssue| matches!(issue, RecoveryIssue::GenerationUnreadable { .. });
     if issues.iter().any(unreadable) && reserve::remove(medium) {
         // sled cannot open anything on a full disk.
         issues.retain(|issue| !unreadable(issue));
         issues.push(RecoveryIssue::ReserveReleased);
-        (state, base) = generation::newest::<F>(medium, &mut issues);
+        (state, base) = generation::newest::<F>(medium, &mut issues)?;
     }
     let (place, mut replayed) =
         replay::replay(medium, segments::after(&segments, base.n), (base, u64::MAX), (&mut state, uids));

@@ -81,6 +81,9 @@ pub(super) fn prepare(
         fs::remove_dir_all(&preparing).map_err(file_error(&preparing))?;
     }
     unpack(path, header, &preparing)?;
+    // A start with this key has to be able to read it: afterwards no door would open until somebody put the old files back.
+    let readable = sealed::over(Arc::new(Directory::new(&preparing)), key).and_then(|medium| segments::list(&*medium));
+    readable.map_err(|error| BackupError::Store(store_error(path, error)))?;
     let prepared = Directory::new(&preparing);
     let fail = |error| BackupError::Store(store_error(dir, error));
     // Beyond every number that was used since: the start finds that events are missing, and trusts the list no more.

@@ -97,6 +97,30 @@ async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_bef
 }
 
 #[tokio::test]
+async fn an_encrypted_backup_without_its_key_is_refused_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (sealed, dir, file) = (home.path().join("sealed"), home.path().join("data"), home.path().join("backup"));
+    let with_key = Options { key: super::sealed::key(), ..options() };
+    let (store, mut events, _) = Store::open::<EventLog>(&sealed, with_key).unwrap();
+    fill(&store, &mut events, 1..=50).await;
+    made(&sealed, &file, &store).unwrap();
+    assert_eq!(store.close().await, Closed::Drained);
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=30).await;
+    assert_eq!(store.close().await, Closed::Drained);
+    drop(store);
+    for (key, why) in [(None, "`store.encrypt`"), (StoreKey::new(b"another"), "another key")] {
+        match restore(&dir, &file, "g", key.as_ref(), true) {
+            Err(BackupError::Store(StoreError::Key { detail, .. })) => assert!(detail.contains(why), "{detail}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(verify(&dir, None).unwrap().last, 30);
+    }
+    let (header, _) = restore(&dir, &file, "g", super::sealed::key().as_ref(), true).unwrap();
+    assert_eq!(header.last, 50);
+}
+
+#[tokio::test]
 async fn what_a_restoration_would_lose_is_counted_by_kind() {
     let home = tempfile::tempdir().unwrap();
     let (dir, file) = (home.path().join("data"), home.path().join("backup"));

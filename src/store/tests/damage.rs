@@ -376,3 +376,37 @@ proptest! {
         check(&disk);
     }
 }
+
+/// The program of before: what [`EventLog`] writes is of a version that it does not know.
+#[derive(Debug, Default)]
+struct Earlier;
+
+impl Fold for Earlier {
+    fn apply(&mut self, _: &AuditEvent, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn export(&self) -> Result<Vec<Vec<u8>>, String> {
+        Ok(Vec::new())
+    }
+
+    fn import(_: &[Vec<u8>]) -> Result<Self, String> {
+        Err("it is of another version".to_owned())
+    }
+
+    fn later_version(_: &[u8]) -> Option<u8> {
+        Some(99)
+    }
+}
+
+#[test]
+fn an_earlier_program_refuses_a_generation_of_a_later_one_and_leaves_it_for_that() {
+    let disk = written();
+    let before = generation::names(&disk);
+    match Store::open_in_memory::<Earlier>(&disk, small()) {
+        Err(StoreError::Version { detail, .. }) => assert!(detail.contains("version 99"), "{detail}"),
+        other => panic!("{:?}", other.map(|opened| opened.2)),
+    }
+    assert_eq!(generation::names(&disk), before);
+    assert_eq!(open(&disk).2.state, log_of(1..=LAST));
+}

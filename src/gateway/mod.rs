@@ -56,7 +56,9 @@ pub async fn run(
     let mut hashing: Option<JoinHandle<Digested>> = None;
     // Inputs since something became pending.
     let mut handled = 0;
+    let progress = core.progress();
     while !stopping {
+        progress.turn();
         let now = clock.now();
         // Only ever set to an earlier instant: waking too early does no harm, and setting it costs more than a decision.
         let deadline = wake_at(&core, now);

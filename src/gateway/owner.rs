@@ -9,7 +9,8 @@ use super::answers::{Answers, Ordered};
 use super::dispatch::{Dispatch, RETRY_MS};
 use super::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, gauge};
 use super::ports::{
-    Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, PortalOrder, PortalOutlets, Readiness, Reload, StateReport, UplinkOrder,
+    Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, PortalOrder, PortalOutlets, Progress, Readiness, Reload, StateReport,
+    UplinkOrder,
 };
 use super::publication::{Digested, Digests, Lines, Publication, Work};
 use crate::access::change::{Position, RegisterKinds};
@@ -64,6 +65,7 @@ pub struct GatewayCore {
     identity: Identity,
     metrics: Metrics,
     readiness: Readiness,
+    progress: Progress,
 }
 
 impl GatewayCore {
@@ -98,6 +100,7 @@ impl GatewayCore {
             identity,
             metrics,
             readiness: Readiness::default(),
+            progress: Progress::default(),
         }
     }
 
@@ -297,6 +300,12 @@ impl GatewayCore {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
+    }
+
+    /// Whether the task that calls this core gets on, for those who watch it.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// The engine.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -236,6 +238,23 @@ pub enum Part {
     Store,
     /// The operator's socket: it is served.
     Socket,
+}
+
+/// How often the gateway's task has done something, and be it to look at the time: it does at least once a second. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// The task gets on.
+    pub fn turn(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Since the start.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Why the gateway is not ready, by part; ready while there is no reason. Cheap to clone; clones share the reasons.

@@ -51,6 +51,26 @@ async fn reported_to_end_without_a_broker_it_ends_all_the_same_within_5_s() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_manager_is_notified_of_the_start_and_again_and_again_while_nobody_is_there() {
+    let site = Site::new().await;
+    let path = site.config().with_file_name("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let gateway = Program::notifying(&site.config(), &path, Duration::from_secs(3));
+    let mut next = async || {
+        let mut message = [0; 256];
+        let length = within("a notification", socket.recv(&mut message)).await.unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    assert_eq!(next().await, "READY=1\nSTATUS=serving\n");
+    for _ in 0..3 {
+        assert_eq!(next().await, "WATCHDOG=1\n");
+    }
+    gateway.signal("TERM");
+    while next().await != "STOPPING=1\n" {}
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_gateway_is_reported_offline_by_its_last_wills() {
     let site = Site::new().await;
     let gateway = site.start().await;

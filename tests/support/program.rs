@@ -47,6 +47,13 @@ impl Program {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_dormgate")).args(args), None)
     }
 
+    /// The same as a service manager starts it, which is notified at this socket, and has to be within this time again and again.
+    pub fn notifying(config: &Path, socket: &Path, watchdog: Duration) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dormgate"));
+        command.env("NOTIFY_SOCKET", socket).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        Self::spawn(command.args(["run", "--config", &config.display().to_string()]), None)
+    }
+
     /// The same under `strace` with these options. The tracer is no parent of the program, and ends with it.
     pub fn traced(options: &[&str], args: &[&str]) -> Self {
         let mut command = Command::new("strace");

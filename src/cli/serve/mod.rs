@@ -3,6 +3,7 @@
 mod assembly;
 mod files;
 mod reload;
+mod watchdog;
 
 use std::future::Future;
 use std::path::Path;
@@ -70,7 +71,7 @@ async fn serve_with(
     let mut server = parts.modbus_server().await?;
     extra(&mut parts.links);
     let core = parts.core(recovered, uplink)?;
-    let readiness = core.readiness();
+    let (readiness, progress) = (core.readiness(), core.progress());
 
     // Cards are decided from here on.
     let (end, ended) = watch::channel(false);
@@ -95,6 +96,7 @@ async fn serve_with(
     });
     readiness.ready(Part::Gateway);
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
+    let watchdog = tokio::spawn(watchdog::feed(progress));
     tracing::info!(gateway = %config.gateway, boot = parts.boot, "serving");
     ready(&running);
 
@@ -128,7 +130,7 @@ async fn serve_with(
     if tokio::time::timeout_at(until, parts_end).await.is_err() {
         tracing::warn!("a link did not end in time");
     }
-    for task in pages_served.into_iter().chain([synchronisation, watching]).chain(reloading) {
+    for task in pages_served.into_iter().chain([synchronisation, watching, watchdog]).chain(reloading) {
         task.abort();
     }
     match tokio::time::timeout_at(until, parts.store.close()).await {

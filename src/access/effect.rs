@@ -293,6 +293,14 @@ pub enum PortalOrder {
         /// Why, a reason's name on the wire, `card_left` or `relay_off`.
         reason: &'static str,
     },
+    /// The card for which a gate or door was released last has lost its right, or the mode is against it now: what of that release is
+    /// not confirmed yet is not done any more.
+    Withdraw {
+        /// Which.
+        portal: PortalId,
+        /// Why, a reason's name on the wire.
+        reason: &'static str,
+    },
     /// Switch the output of a gate or door off: it is on and nothing released it.
     Lock {
         /// Which.
@@ -324,6 +332,7 @@ impl PortalOrder {
             Self::Answer { portal, .. } => portal,
             Self::Release { grant } | Self::Energise { grant, .. } => grant.portal().as_str(),
             Self::Cut { portal, .. }
+            | Self::Withdraw { portal, .. }
             | Self::Lock { portal }
             | Self::Mode { portal, .. }
             | Self::Inform { portal, .. } => portal.as_str(),
@@ -333,7 +342,7 @@ impl PortalOrder {
     /// Whether it stands until the next one. The others open something, now or never, or only inform.
     #[must_use]
     pub fn stands(&self) -> bool {
-        matches!(self, Self::Cut { .. } | Self::Lock { .. } | Self::Mode { .. })
+        matches!(self, Self::Cut { .. } | Self::Withdraw { .. } | Self::Lock { .. } | Self::Mode { .. })
     }
 }
 

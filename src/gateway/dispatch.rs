@@ -60,6 +60,11 @@ impl Dispatch {
         let stands = order.stands();
         // Nothing overtakes what is queued, or a box would be switched off by a cut from before its newest grant.
         match (self.queued.remove(order.portal()).and_then(|before| self.offer(before)), stands) {
+            // The mode that waits is not lost for an order that concerns one release.
+            (Some(before @ PortalOrder::Mode { .. }), true) if !matches!(order, PortalOrder::Mode { .. }) => {
+                self.keep(before);
+                self.dropped("is too far behind");
+            }
             (Some(_), true) => self.keep(order),
             (Some(before), false) => {
                 self.keep(before);
@@ -273,6 +278,18 @@ mod tests {
         dispatch.portal(cut("power"));
         dispatch.portal(mode(Posture::FreeAccess));
         dispatch.portal(mode(Posture::Lockdown));
+        assert_eq!(sent(&mut taken), ["cut power"]);
+        dispatch.retry();
+        assert_eq!(sent(&mut taken), ["lockdown"]);
+        assert!(!dispatch.has_queued());
+    }
+
+    #[test]
+    fn a_mode_that_waits_is_not_lost_for_an_order_that_concerns_one_release() {
+        let (mut dispatch, mut taken) = dispatch(1);
+        dispatch.portal(cut("power"));
+        dispatch.portal(mode(Posture::Lockdown));
+        dispatch.portal(PortalOrder::Withdraw { portal: "gate".parse().unwrap(), reason: "lost" });
         assert_eq!(sent(&mut taken), ["cut power"]);
         dispatch.retry();
         assert_eq!(sent(&mut taken), ["lockdown"]);

@@ -111,6 +111,7 @@ impl Site {
                 assert!(self.seen.acted.insert(jti.clone()), "the command {jti} acts twice");
             }
             PortalOrder::Answer { .. }
+            | PortalOrder::Withdraw { .. }
             | PortalOrder::Lock { .. }
             | PortalOrder::Mode { .. }
             | PortalOrder::Inform { .. } => {}

@@ -68,3 +68,4 @@ mod together;
 mod unexpected_off;
 mod visitors;
 mod walk_throughs;
+mod withdrawn;

@@ -317,7 +317,7 @@ impl Life {
                 Effect::Order(PortalOrder::Cut { portal, .. }) => {
                     self.outside.relays.insert(portal, false);
                 }
-                Effect::Order(PortalOrder::Lock { .. })
+                Effect::Order(PortalOrder::Withdraw { .. } | PortalOrder::Lock { .. })
                 | Effect::Order(PortalOrder::Mode { .. } | PortalOrder::Inform { .. })
                 | Effect::Reply { .. }
                 | Effect::OrderDropped { .. }

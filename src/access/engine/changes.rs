@@ -66,6 +66,7 @@ impl Engine {
         // A list that is trusted more or less than before concerns every box.
         let everything = applied.affected.site || integrity_before != self.integrity();
         let judged = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
+        self.judge_releases(now);
         if applied.affected.site {
             self.send_modes(now);
         }

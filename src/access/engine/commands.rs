@@ -16,6 +16,7 @@ use super::super::power_box::PowerBox;
 use super::super::roll_call::MayOpen;
 use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
+use super::doors::Release;
 
 /// How far ahead of our clock a command's `iat` may be, in milliseconds.
 const CLOCK_SKEW_MS: i64 = 30_000;
@@ -137,9 +138,10 @@ impl Engine {
         }
         let Some(p) = self.portal(portal.as_str()) else { return unknown_portal(portal) };
         let hold_ms = p.hold_ms;
-        let grant = Grant::new(p.id.clone(), None, GrantReason::Remote, Some(hold_ms));
+        let by = GrantReason::Remote;
+        let grant = Grant::new(p.id.clone(), None, by, Some(hold_ms));
         self.order(PortalOrder::Release { grant });
-        self.released(portal, None, hold_ms, now);
+        self.released(portal, Release { uid: None, by, hold_ms }, now);
         Done::ok()
     }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::super::decide::Observed;
+use super::super::decision::{Decision, GrantReason, Reason};
 use super::super::effect::PortalOrder;
 use super::super::event::{AlarmKind, Event, Flush};
 use super::super::id::{CardUid, Mono, Now, PortalId};
-use super::super::portal::Direction;
+use super::super::portal::{Direction, Posture};
 use super::super::power_box::RELAY_SETTLE_MS;
 use super::{Due, Engine};
 
@@ -14,11 +16,32 @@ pub const PASS_LATE_MS: u64 = 10_000;
 /// How long after the end of a release a door may still be pushed open, in milliseconds: the contact is polled, too.
 pub const OPEN_LATE_MS: u64 = 2_000;
 
+/// A release of a door or gate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Release {
+    /// Whose it was.
+    pub uid: Option<CardUid>,
+    /// By what right.
+    pub by: GrantReason,
+    /// How long it lasts, in milliseconds.
+    pub hold_ms: u32,
+}
+
+/// The last release of a door or gate.
+#[derive(Clone, Copy, Debug)]
+struct Released {
+    end: Mono,
+    uid: Option<CardUid>,
+    by: GrantReason,
+    /// The portal was ordered not to do it any more.
+    withdrawn: bool,
+}
+
 /// One door or gate.
 #[derive(Debug, Default)]
 pub(super) struct Door {
-    /// The last release: its end, and whose it was.
-    released: Option<(Mono, Option<CardUid>)>,
+    /// The last release, until somebody passes on it.
+    released: Option<Released>,
     /// The release waits to be taken until then; only where somebody was ever seen to pass.
     take_by: Option<Mono>,
     open: bool,
@@ -69,29 +92,58 @@ impl Engine {
         result
     }
 
-    /// A door or gate is being released for `hold_ms`.
-    pub(super) fn released(&mut self, portal: &PortalId, uid: Option<CardUid>, hold_ms: u32, now: Now) {
+    /// A door or gate is being released.
+    pub(super) fn released(&mut self, portal: &PortalId, release: Release, now: Now) {
         self.settle_untaken(portal, now);
+        let Release { uid, by, hold_ms } = release;
         let end = now.mono.plus_ms(u64::from(hold_ms));
         let reports_passing = self.state.presence.reports_passing(portal);
         let usual_ms = self.portal(portal.as_str()).map_or(hold_ms, |p| p.hold_ms);
         self.at_door(portal, |door| {
             door.longer_ms = u64::from(hold_ms.saturating_sub(usual_ms));
-            door.released = Some((end, uid));
+            door.released = Some(Released { end, uid, by, withdrawn: false });
             door.on_until = door.on_until.max(end);
             door.take_by = reports_passing.then(|| end.plus_ms(PASS_LATE_MS));
         });
     }
 
     /// The same card was shown again and let in again, as part of the same presentation.
-    pub(super) fn released_again(&mut self, portal: &PortalId, uid: Option<CardUid>, hold_ms: u32, now: Now) {
+    pub(super) fn released_again(&mut self, portal: &PortalId, release: Release, now: Now) {
+        let Release { uid, by, hold_ms } = release;
         let end = now.mono.plus_ms(u64::from(hold_ms));
         self.at_door(portal, |door| {
-            door.released = Some((end, uid));
+            door.released = Some(Released { end, uid, by, withdrawn: false });
             door.on_until = door.on_until.max(end);
             // Nobody need pass a second time.
             door.take_by = door.take_by.map(|_| end.plus_ms(PASS_LATE_MS));
         });
+    }
+
+    /// Rights or modes have changed: a release whose right is gone is withdrawn, so that what its portal has not confirmed yet, or is
+    /// still to be asked for, does not open any more.
+    pub(super) fn judge_releases(&mut self, now: Now) {
+        let lasts = |released: &&Released| !released.withdrawn && now.mono < released.end.plus_ms(PASS_LATE_MS);
+        let last = self.doors.iter().filter_map(|(id, door)| Some((id, door.released.as_ref().filter(lasts)?)));
+        let gone: Vec<_> =
+            last.filter_map(|(id, last)| Some((id.clone(), self.against_release(id, last, now)?))).collect();
+        for (portal, reason) in gone {
+            self.at_door(&portal, |door| door.released.iter_mut().for_each(|last| last.withdrawn = true));
+            self.order(PortalOrder::Withdraw { portal, reason: reason.as_str() });
+        }
+    }
+
+    /// Why a release would not be given now; `None`: it would, or nothing is known of its portal. Whoever wants out is let out, and a
+    /// command opens whatever is not out of service.
+    fn against_release(&self, portal: &PortalId, last: &Released, now: Now) -> Option<Reason> {
+        let p = self.portal(portal.as_str())?;
+        match last.uid {
+            _ if last.by == GrantReason::Exit => None,
+            None => (self.posture(p, now) == Posture::OutOfService).then_some(Reason::OutOfService),
+            Some(uid) => match self.judged(p, &self.read_of(p, uid), Observed::default(), now) {
+                Decision::Grant(_) => None,
+                Decision::Deny(denial) => Some(denial.reason),
+            },
+        }
     }
 
     /// Somebody passed: on the last release, or on nobody's.
@@ -105,7 +157,7 @@ impl Engine {
             door.take_by = None;
             door.released.take()
         });
-        let uid = taken.filter(|(end, _)| now.mono < end.plus_ms(PASS_LATE_MS)).and_then(|(_, uid)| uid);
+        let uid = taken.filter(|last| now.mono < last.end.plus_ms(PASS_LATE_MS)).and_then(|last| last.uid);
         self.record(Event::Taken { portal: portal.clone(), who: self.who(uid), direction }, Flush::Soon, now);
     }
 
@@ -118,7 +170,7 @@ impl Engine {
             if !open {
                 door.held_at = None;
             } else if !was_open {
-                let on_release = door.released.is_some_and(|(end, _)| now.mono <= end.plus_ms(OPEN_LATE_MS));
+                let on_release = door.released.is_some_and(|last| now.mono <= last.end.plus_ms(OPEN_LATE_MS));
                 let longer_ms = if on_release { door.longer_ms } else { 0 };
                 door.held_at = (held_open_ms > 0).then(|| now.mono.plus_ms(held_open_ms).plus_ms(longer_ms));
                 return !on_release && !free;
@@ -254,7 +306,7 @@ impl Engine {
         if let Some(door) = self.doors.get_mut(portal) {
             // It may have opened all the same: whoever passes then passes on this release.
             door.take_by = None;
-            let (due, uid) = (door.due(), door.released.and_then(|(_, uid)| uid));
+            let (due, uid) = (door.due(), door.released.and_then(|last| last.uid));
             self.deadlines.set(Due::Door(portal.clone()), due);
             let event = Event::NotTaken { portal: portal.clone(), who: self.who(uid), detail: detail.clone() };
             self.record(event, Flush::Soon, now);
@@ -265,8 +317,8 @@ impl Engine {
     /// A release that nobody took is over.
     fn settle_untaken(&mut self, portal: &PortalId, now: Now) {
         let untaken = self.at_door(portal, |door| door.take_by.take().and_then(|_| door.released.take()));
-        let Some((_, uid)) = untaken else { return };
-        let event = Event::NotTaken { portal: portal.clone(), who: self.who(uid), detail: String::new() };
+        let Some(last) = untaken else { return };
+        let event = Event::NotTaken { portal: portal.clone(), who: self.who(last.uid), detail: String::new() };
         self.record(event, Flush::Soon, now);
     }
 }

@@ -169,6 +169,7 @@ impl Engine {
 
     fn modes_changed(&mut self, now: Now) {
         self.send_modes(now);
+        self.judge_releases(now);
         self.judge_all_boxes(now);
         self.out.push(Effect::StateChanged);
     }

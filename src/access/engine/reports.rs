@@ -9,6 +9,7 @@ use super::super::event::{AlarmKind, Event, Flush, Outcome, Who};
 use super::super::id::{Now, PortalId};
 use super::super::input::{MessageKind, PortalReport};
 use super::super::portal::PortalKind;
+use super::doors::Release;
 use super::{Due, Engine};
 
 /// How long the link to portals may be lost before they are offline, in milliseconds. A broker that is restarted is back sooner.
@@ -55,9 +56,10 @@ impl Engine {
             }
         }
         if report.exit_button && kind != PortalKind::PowerBox {
-            let grant = Grant::new(id.clone(), None, GrantReason::Exit, Some(hold_ms));
+            let by = GrantReason::Exit;
+            let grant = Grant::new(id.clone(), None, by, Some(hold_ms));
             self.order(PortalOrder::Release { grant });
-            self.released(&id, None, hold_ms, now);
+            self.released(&id, Release { uid: None, by, hold_ms }, now);
             let also = self.portal(portal).map(|p| against_posture(&self.facts(Some(p), now), p)).unwrap_or_default();
             let event = Event::Decision {
                 portal: Some(id.clone()),

@@ -13,6 +13,7 @@ use super::super::input::{Presented, Request};
 use super::super::policy::Severity;
 use super::super::portal::{Direction, Portal, PortalKind, Posture};
 use super::Engine;
+use super::doors::Release;
 
 /// How long an answer is remembered for a repeated request, in milliseconds (wire contract, section 4).
 pub const ANSWER_MEMORY_MS: u64 = 60_000;
@@ -93,8 +94,8 @@ impl Engine {
         let is_let_in = granted == Some(GrantReason::Granted);
         let begins_free = self.begins_free_access(portal, now).filter(|_| is_let_in);
         if let Some(repeated) = self.repeated(&keys, request, kind, &decision, now) {
-            if let (PortalKind::Gate | PortalKind::Door, Decision::Grant(_)) = (kind, &repeated) {
-                self.released_again(&id, card, hold_ms, now);
+            if let (PortalKind::Gate | PortalKind::Door, Decision::Grant(grant)) = (kind, &repeated) {
+                self.released_again(&id, Release { uid: card, by: grant.reason(), hold_ms }, now);
             }
             self.answer(request, repeated, now);
             return;
@@ -136,8 +137,8 @@ impl Engine {
                 power.presented(request.slot, uid, denial, at, out);
             });
         }
-        if let (PortalKind::Gate | PortalKind::Door, None) = (kind, denial) {
-            self.released(&id, card, hold_ms, now);
+        if let (PortalKind::Gate | PortalKind::Door, Some(by)) = (kind, granted) {
+            self.released(&id, Release { uid: card, by, hold_ms }, now);
         }
         if is_let_in {
             self.let_in(&id, begins_free, now);

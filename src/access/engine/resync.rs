@@ -160,6 +160,7 @@ impl Engine {
         self.snapshots.forget(stream);
         self.merge_again();
         self.judge_all_boxes(now);
+        self.judge_releases(now);
         self.plan_resync(now);
         self.out.push(Effect::StateChanged);
     }

@@ -242,6 +242,7 @@ impl Engine {
         let old = self.state.apply_snapshot(&snapshot, list, now);
         self.calendar.follow(&self.state.list.site.schedules);
         let judged = self.judge_boxes(None, now);
+        self.judge_releases(now);
         self.send_modes(now);
         let revision = StreamRevision { stream: head.stream.clone(), epoch: head.at.epoch, seq: head.at.seq };
         let applied = AppliedSnapshot { id: head.id.clone(), owns };

@@ -128,6 +128,7 @@ impl<W: Wiring> Output<W> {
                 log_at!(info, self.id, self.drive.wiring.place(None), reason, "switched off");
                 self.cut();
             }
+            PortalOrder::Withdraw { reason, .. } => self.withdraw(reason),
             PortalOrder::Lock { .. } => self.off(),
             // A gate or door is held open by `fire` and `free_access`; any other mode closes what this or an earlier run held open.
             PortalOrder::Mode { posture, .. } if self.kind != PortalKind::PowerBox => match posture {
@@ -192,6 +193,20 @@ impl<W: Wiring> Output<W> {
             self.confirmed_at = Some(Instant::now());
         }
         self.off();
+    }
+
+    /// Does not open any more. A release that is confirmed runs out: the door was open before its right ended.
+    fn withdraw(&mut self, reason: &str) {
+        if self.releasing && matches!(self.desired, Desired::Pulse { .. }) {
+            log_at!(
+                info,
+                self.id,
+                self.drive.wiring.place(None),
+                reason,
+                "a release that is not confirmed is withdrawn"
+            );
+            self.off();
+        }
     }
 
     /// Switches off. What is being switched off already goes on, with its tries and its alarm.

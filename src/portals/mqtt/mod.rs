@@ -234,6 +234,8 @@ impl NativePortals {
             }
             // The device waits out the delay of the decision by itself.
             PortalOrder::Energise { announced: true, .. } | PortalOrder::Inform { .. } => {}
+            // The device has its answer already, and counts its `ttl_ms`.
+            PortalOrder::Withdraw { .. } => {}
             PortalOrder::Energise { grant, announced: false } => {
                 let portal = grant.portal().as_str();
                 self.connection.supersede(&cut_key(portal));

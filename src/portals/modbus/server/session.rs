@@ -109,6 +109,9 @@ impl PortalSession {
                 let counter = asked.counter;
                 state.answer.decide(counter, &decision);
                 state.answered = Some(Answered { asked, id, at: first.unwrap_or_else(Instant::now) });
+                if first.is_some() && !decision.is_grant() {
+                    state.released_until = None;
+                }
                 // A box that rests is switched on by the order at the end of its rest. What was released is not released again.
                 if let (Decision::Grant(grant), None, None) = (decision, delay_ms, first) {
                     self.carry_out(&mut state, grant);
@@ -118,7 +121,7 @@ impl PortalSession {
                 }
             }
             PortalOrder::Release { grant } | PortalOrder::Energise { grant, .. } => self.carry_out(&mut state, grant),
-            PortalOrder::Cut { reason, .. } => {
+            PortalOrder::Cut { reason, .. } | PortalOrder::Withdraw { reason, .. } => {
                 tracing::info!(bus = SERVER_BUS, unit = self.unit, portal = %self.id, reason, "switched off");
                 state.energised = None;
                 state.off_unread = self.kind == PortalKind::PowerBox;

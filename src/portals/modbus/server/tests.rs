@@ -327,7 +327,21 @@ async fn a_grant_that_is_repeated_is_that_of_a_card_that_may_still_and_releases_
     is_revoked.store(true, Ordering::Relaxed);
     assert_eq!(door.reads().await[1], 1);
     door.asks(ask(2, CARD, None)).await;
-    assert_eq!(door.reads().await[1], 2, "the card was revoked in between");
+    assert_eq!(door.reads().await[..5], [2, 2, 24, 0, 0], "the card was revoked in between");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_is_withdrawn_is_wanted_no_more_and_its_grant_reads_as_the_denial() {
+    let door = Asked::new(DOOR, answers());
+    let withdraw = || PortalOrder::Withdraw { portal: "door".parse().unwrap(), reason: "replaced" };
+    door.asks(ask(1, CARD, None)).await;
+    assert_eq!(door.reads().await[..5], [1, 1, 1, 3, 1]);
+    door.session.execute(withdraw());
+    assert_eq!(door.reads().await, [1, 2, 24, 0, 0, 0]);
+    door.asks(ask(2, OTHER, None)).await;
+    let denied = door.reads().await;
+    door.session.execute(withdraw());
+    assert_eq!(door.reads().await, denied, "the denial of another card is its own");
 }
 
 #[tokio::test]

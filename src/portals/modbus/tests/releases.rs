@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::access::portal::Posture;
 use crate::portals::modbus::Released;
 use crate::profile::{Confirm, Output};
 
@@ -283,4 +284,48 @@ async fn a_release_under_way_has_failed_when_the_gateway_stops() {
     sleep(ms(50)).await;
     rig.running.stop().await;
     assert_eq!(counts.all(), [Released::Failed]);
+}
+
+fn withdraw(rig: &Rig) {
+    rig.order("portal", PortalOrder::Withdraw { portal: "portal".parse().unwrap(), reason: "replaced" });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_is_not_confirmed_when_it_is_withdrawn_is_tried_no_more_and_ordered_off() {
+    for (id, sent) in [(RELAYS, PULSE_3_S), (BY_GATEWAY, ON)] {
+        for fault in [Fault::Refuses(6), Fault::Silent] {
+            let (rig, counts) = portal_of(PortalKind::Door, id, |_| {}).await;
+            rig.line.fault(7, fault);
+            rig.release("portal", 3000);
+            while rig.received(&sent).is_empty() {
+                sleep(ms(1)).await;
+            }
+            let before = rig.received(&coil(0, false)).len();
+            withdraw(&rig);
+            sleep(ms(10)).await;
+            rig.line.fault(7, Fault::None);
+            rig.relay_stays(7, 0, false).await;
+            assert_eq!(rig.received(&sent).len(), 1, "{id}, {fault:?}");
+            assert!(rig.received(&coil(0, false)).len() > before, "{id}, {fault:?}: it may have been done");
+            assert_eq!(counts.all(), [Released::Superseded], "{id}, {fault:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_is_confirmed_when_it_is_withdrawn_runs_out_and_a_mode_goes_on() {
+    for id in [RELAYS, BY_GATEWAY] {
+        let rig = door_of(id, |_| {}).await;
+        rig.release("portal", 3000);
+        rig.relay(7, 0, true).await;
+        let begun = Instant::now();
+        sleep(ms(500)).await;
+        withdraw(&rig);
+        rig.relay(7, 0, false).await;
+        assert!(begun.elapsed() > ms(2900), "{id}: {:?}", begun.elapsed());
+        rig.order("portal", PortalOrder::Mode { portal: "portal".parse().unwrap(), posture: Posture::Fire });
+        withdraw(&rig);
+        rig.relay(7, 0, true).await;
+        rig.relay_stays(7, 0, true).await;
+    }
 }

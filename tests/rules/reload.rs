@@ -3,7 +3,7 @@
 
 use dormgate::access::calendar::Calendar;
 use dormgate::access::event::{Event, EventKind};
-use dormgate::access::input::Input;
+use dormgate::access::input::{Input, Operator, PortalReport};
 use dormgate::access::policy::{AfterHours, Policy, Severity};
 use dormgate::access::portal::{Direction, Portal, PortalKind, Posture};
 use dormgate::access::rules::Rules;
@@ -133,4 +133,52 @@ fn a_reload_revives_no_card_and_opens_nothing_by_itself() {
     assert!(seen.cuts().is_empty() && seen.modes().is_empty(), "{seen:?}");
     assert_eq!(w.present("gate-in", "A"), "lost");
     assert_eq!(portals().len(), w.setup.portals.len());
+}
+
+/// A fire contact at `gate-both` that does not count, and the rules by which it does.
+fn fire_ignored() -> (World, Rules) {
+    let mut w = World::new();
+    let counts = rules(&w);
+    w.setup.portals.iter_mut().filter(|p| p.id.as_str() == "gate-both").for_each(|p| p.fire_input = false);
+    w.restart();
+    (w, counts)
+}
+
+#[test]
+fn a_fire_input_that_counts_from_a_reload_on_and_is_active_then_puts_the_building_in_fire() {
+    let (mut w, counts) = fire_ignored();
+    w.fire("gate-both", true);
+    assert_eq!(w.present("gate-in", "X"), "unknown_credential");
+    let seen = reload(&mut w, counts.clone());
+    assert!(seen.modes().contains(&("gate-in", Posture::Fire)), "{seen:?}");
+    assert_eq!(w.present("gate-in", "X"), "fire");
+    assert!(w.engine.fire_reset_refusal(true).unwrap().contains("still active at gate-both"));
+    w.assert_replay_is_life();
+    let clear: [fn(&mut World); 2] = [
+        |w| drop(w.fire("gate-both", false)),
+        |w| drop(w.report("gate-both", PortalReport { online: Some(false), ..PortalReport::default() })),
+    ];
+    for clear in clear {
+        let (mut w, counts) = fire_ignored();
+        w.fire("gate-both", true);
+        clear(&mut w);
+        reload(&mut w, counts.clone());
+        assert_eq!(w.present("gate-in", "X"), "unknown_credential", "it is not known to be active any more");
+    }
+}
+
+#[test]
+fn a_fire_input_that_counts_no_more_is_set_aside_by_force_and_counts_again_after_another_reload() {
+    let (mut w, counts) = fire_ignored();
+    let ignored = rules(&w);
+    reload(&mut w, counts.clone());
+    w.fire("gate-both", true);
+    reload(&mut w, ignored);
+    let refusal = w.engine.fire_reset_refusal(false).unwrap();
+    assert!(refusal.contains("`fire_input = false`"), "its portal is online: {refusal}");
+    w.input(Input::Operator(Operator::FireReset { force: true }, None));
+    assert_eq!(w.present("gate-in", "X"), "unknown_credential");
+    reload(&mut w, counts);
+    assert_eq!(w.present("gate-in", "X"), "fire", "its contact is active still");
+    w.assert_replay_is_life();
 }

@@ -147,6 +147,8 @@ pub struct Engine {
     meters: Meters,
     loads: Loads,
     tampered: BTreeSet<PortalId>,
+    /// The portals whose fire input is active, whether or not it counts.
+    fire_shown: BTreeSet<PortalId>,
     malformed: MalformedPortals,
     answers: Answers,
     alarms: Alarms,
@@ -205,6 +207,7 @@ impl Engine {
             meters: Meters::new(),
             loads: Loads::default(),
             tampered: BTreeSet::new(),
+            fire_shown: BTreeSet::new(),
             malformed: MalformedPortals::new(),
             answers: Answers::default(),
             alarms: Alarms::default(),

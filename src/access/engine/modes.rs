@@ -107,6 +107,11 @@ impl Engine {
     pub(super) fn fire_reported(&mut self, portal: &PortalId, fire: bool, now: Now) {
         let counts = self.portal(portal.as_str()).is_some_and(|p| p.fire_input);
         let is_active = self.state.fire_inputs.contains(portal);
+        if fire {
+            self.fire_shown.insert(portal.clone())
+        } else {
+            self.fire_shown.remove(portal)
+        };
         if fire && !counts {
             let detail = "fire reported by a portal with `fire_input = false`: nothing is released".to_owned();
             return self.alarm(AlarmKind::Fire, Some(portal), None, detail, now);
@@ -127,6 +132,15 @@ impl Engine {
         }
     }
 
+    /// Which fire inputs count may have changed: one that is active and counts now is reported again.
+    pub(super) fn judge_fire_inputs(&mut self, now: Now) {
+        let counts = |id: &&PortalId| self.portal(id.as_str()).is_some_and(|p| p.fire_input);
+        let active: Vec<_> = self.fire_shown.iter().filter(counts).cloned().collect();
+        for portal in active {
+            self.fire_reported(&portal, true, now);
+        }
+    }
+
     pub(super) fn fire_reset(&mut self, force: bool, now: Now) {
         if self.fire_reset_refusal(force).is_some() {
             return;
@@ -135,7 +149,9 @@ impl Engine {
             PostureSource::FireReset
         } else {
             let aside = names(self.state.fire_inputs.iter());
-            let detail = format!("fire inputs set aside by an operator, their portals are offline or gone: {aside}");
+            let detail = format!(
+                "fire inputs set aside by an operator, their portals are offline or gone or have `fire_input = false`: {aside}"
+            );
             self.record(Event::Config { mark: Mark::Note, detail }, Flush::Now, now);
             PostureSource::FireResetForced
         };
@@ -147,7 +163,8 @@ impl Engine {
         self.modes_changed(now);
     }
 
-    /// Why the fire latch cannot be reset now; `None`: it can. `force` sets aside the inputs whose portal is offline or gone.
+    /// Why the fire latch cannot be reset now; `None`: it can. `force` sets aside the inputs whose portal is offline or gone,
+    /// and those that do not count any more.
     #[must_use]
     pub fn fire_reset_refusal(&self, force: bool) -> Option<String> {
         if !self.state.fire {
@@ -163,7 +180,7 @@ impl Engine {
         }
         (!absent.is_empty() && !force).then(|| {
             let absent = names(absent);
-            format!("fire input last reported active at {absent}, which is offline or gone; look there, then `dormgate fire reset --force` sets it aside")
+            format!("fire input last reported active at {absent}, which is offline or gone or has `fire_input = false`; look there, then `dormgate fire reset --force` sets it aside")
         })
     }
 

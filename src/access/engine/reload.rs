@@ -26,6 +26,7 @@ impl Engine {
         self.snapshots.drop_parts();
         self.observations.follow(&self.portals, &self.policy);
         self.record(Event::Config { mark: Mark::Note, detail }, Flush::Now, now);
+        self.judge_fire_inputs(now);
         self.judge_standing(now);
         self.judge_releases(now);
         self.out.push(Effect::StateChanged);

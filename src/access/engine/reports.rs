@@ -152,6 +152,7 @@ impl Engine {
     /// What a portal reported last is not known any more.
     fn is_gone(&mut self, portal: &PortalId, now: Now) {
         self.meter_lost(portal, now);
+        self.fire_shown.remove(portal);
         self.at_box(portal, now, |power, _, _| power.offline());
         self.door_offline(portal);
     }

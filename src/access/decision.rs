@@ -152,6 +152,11 @@ impl Grant {
         self
     }
 
+    /// A gate or door is held open for at least so long: what is released already is made no shorter.
+    pub(super) fn hold_at_least(&mut self, ms: u32) {
+        self.hold_ms = self.hold_ms.map(|hold_ms| hold_ms.max(ms));
+    }
+
     /// The same grant for a request that was repeated, with the flags of the first time: the caller has just judged it again.
     pub(super) fn again(&self, flags: GrantFlags) -> Self {
         Self { portal: self.portal.clone(), again: true, flags, ..*self }

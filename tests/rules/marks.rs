@@ -3,7 +3,7 @@
 use dormgate::access::credential::{CardMark, CardMarks};
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::event::AlarmKind;
-use dormgate::access::input::{Input, PortalReport, Presented, Request};
+use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::policy::{Place, Policy, Severity, Walk};
 
 use crate::world::{Seen, World, name, op, uid};
@@ -106,4 +106,49 @@ fn marks_survive_a_restart_and_a_later_enrolment_replaces_them() {
     w.enrol("A", "p1", ALL);
     let seen = w.see("door-412", "A");
     assert_eq!((hold_ms(&seen), seen.alarms()), (Some(3_000), vec![]));
+}
+
+#[test]
+fn a_release_that_is_not_over_is_made_no_shorter_by_the_next_one() {
+    let releases: [fn(&mut World) -> Seen; 3] = [
+        |w| w.see("door-412", "B"),
+        |w| w.command("1", CommandKind::Release { portal: name("door-412") }),
+        |w| w.report("door-412", PortalReport { exit_button: true, ..PortalReport::default() }),
+    ];
+    for release in releases {
+        let mut w = marked(Policy::default(), CardMark::ExtendedHold);
+        w.resident("B", "p2");
+        w.setup.portals.iter_mut().for_each(|p| p.extended_hold_ms = 8_000);
+        w.restart();
+        w.present("door-412", "A");
+        w.pass_ms(1_000);
+        let seen = release(&mut w);
+        let by_order = |effect: &Effect| match effect {
+            Effect::Order(PortalOrder::Release { grant }) => grant.hold_ms(),
+            _ => None,
+        };
+        assert_eq!(hold_ms(&seen).or_else(|| seen.0.iter().find_map(by_order)), Some(7_000));
+        w.pass_ms(7_000);
+        assert_eq!(contact(&mut w, true).alarms(), [], "released for 8 s");
+        assert_eq!(w.pass_ms(15_000 + 4_999).alarms(), [], "and it may stay open for as much longer");
+        assert_eq!(w.pass_ms(1).alarms(), [AlarmKind::HeldOpen]);
+        contact(&mut w, false);
+        assert_eq!(hold_ms(&w.see("door-412", "B")), Some(3_000), "that one is over");
+    }
+}
+
+#[test]
+fn a_card_shown_again_within_the_debounce_makes_no_release_shorter() {
+    let mut w = marked(Policy::default(), CardMark::ExtendedHold);
+    w.resident("B", "p2");
+    w.setup.portals.iter_mut().for_each(|p| (p.extended_hold_ms, p.debounce_ms) = (8_000, 5_000));
+    w.restart();
+    w.present("door-412", "B");
+    w.present("door-412", "A");
+    w.pass_ms(1_000);
+    w.present("door-412", "B");
+    w.pass_ms(8_999);
+    assert_eq!(contact(&mut w, true).alarms(), [], "within two seconds of A's 8 s");
+    assert_eq!(w.pass_ms(15_000 + 4_999).alarms(), []);
+    assert_eq!(w.pass_ms(1).alarms(), [AlarmKind::HeldOpen]);
 }

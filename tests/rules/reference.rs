@@ -186,7 +186,7 @@ impl Life {
         let seen = self.w.input(Input::Request(Request { direction: way, assurance, ..request }));
         let verdict = seen.verdict();
         assert_eq!(verdict, expected, "{card} {ask:?} after {}", self.story());
-        let (card, hold_ms, reason) = (ask.card, self.model.hold_ms(ask.card, portal), seen.reason());
+        let (card, hold_ms, reason) = (ask.card, self.model.hold_ms(ask.card, portal, ask.now), seen.reason());
         self.note(Fact::Decided { card, portal, way, hold_ms, reason, verdict: verdict.clone() });
         verdict
     }

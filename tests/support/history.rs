@@ -83,11 +83,16 @@ impl History {
         u64::try_from((minute - 8 * 60) * 60_000 - self.begin_ms).unwrap_or(0)
     }
 
-    /// How long a release for this card lasts.
-    pub fn hold_ms(&self, card: CardUid, portal: &str) -> u64 {
+    /// How long a release for this card lasts: no shorter than one that has not ended.
+    pub fn hold_ms(&self, card: CardUid, id: &str, now: u64) -> u64 {
         let longer = enrolled(&self.received, card).is_some_and(|e| e.marks.contains(CardMark::ExtendedHold));
-        let portal = self.portal(portal);
-        u64::from(if longer { portal.extended_hold_ms } else { portal.hold_ms })
+        let portal = self.portal(id);
+        let own = u64::from(if longer { portal.extended_hold_ms } else { portal.hold_ms });
+        let ends = self.since_restart().iter().filter_map(|(at, fact)| match fact {
+            Fact::Decided { portal, hold_ms, reason, .. } if *portal == id && is_grant(reason) => Some(at + hold_ms),
+            _ => None,
+        });
+        ends.map(|end| end.saturating_sub(now)).fold(own, u64::max)
     }
 
     /// Whether a window of free access that a first card begins is open at any gate.

@@ -137,7 +137,7 @@ impl Engine {
             return refused;
         }
         let Some(p) = self.portal(portal.as_str()) else { return unknown_portal(portal) };
-        let hold_ms = p.hold_ms;
+        let hold_ms = p.hold_ms.max(self.release_left_ms(portal, now));
         let by = GrantReason::Remote;
         let grant = Grant::new(p.id.clone(), None, by, Some(hold_ms));
         self.order(PortalOrder::Release { grant });

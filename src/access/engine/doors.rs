@@ -100,11 +100,19 @@ impl Engine {
         let reports_passing = self.state.presence.reports_passing(portal);
         let usual_ms = self.portal(portal.as_str()).map_or(hold_ms, |p| p.hold_ms);
         self.at_door(portal, |door| {
-            door.longer_ms = u64::from(hold_ms.saturating_sub(usual_ms));
+            let longer_ms = u64::from(hold_ms.saturating_sub(usual_ms));
+            door.longer_ms = if door.on_until > now.mono { door.longer_ms.max(longer_ms) } else { longer_ms };
             door.released = Some(Released { end, uid, by, withdrawn: false });
             door.on_until = door.on_until.max(end);
             door.take_by = reports_passing.then(|| end.plus_ms(PASS_LATE_MS));
         });
+    }
+
+    /// How long the release that was given still lasts, in milliseconds. The next one may not end before it: whoever was let in first
+    /// may need that time.
+    pub(super) fn release_left_ms(&self, portal: &PortalId, now: Now) -> u32 {
+        let left_ms = self.doors.get(portal).map_or(0, |door| door.on_until.since_ms(now.mono));
+        u32::try_from(left_ms).unwrap_or(u32::MAX)
     }
 
     /// The same card was shown again and let in again, as part of the same presentation.

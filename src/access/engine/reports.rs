@@ -56,7 +56,7 @@ impl Engine {
             }
         }
         if report.exit_button && kind != PortalKind::PowerBox {
-            let by = GrantReason::Exit;
+            let (by, hold_ms) = (GrantReason::Exit, hold_ms.max(self.release_left_ms(&id, now)));
             let grant = Grant::new(id.clone(), None, by, Some(hold_ms));
             self.order(PortalOrder::Release { grant });
             self.released(&id, Release { uid: None, by, hold_ms }, now);

@@ -80,7 +80,10 @@ impl Engine {
         }
         let facts = self.facts(Some(portal), now);
         let is_outdated = facts.outdated_list && !matches!(facts.posture, Posture::OutOfService | Posture::Fire);
-        let decision = decide(&facts, &Question::of(request, Some(portal), observed));
+        let mut decision = decide(&facts, &Question::of(request, Some(portal), observed));
+        if let Decision::Grant(grant) = &mut decision {
+            grant.hold_at_least(self.release_left_ms(&portal.id, now));
+        }
         let kind = portal.kind;
         let id = portal.id.clone();
         let hold_ms = match &decision {

@@ -236,3 +236,20 @@ fn a_card_shown_again_within_the_debounce_has_the_time_of_its_last_release_to_pa
     let taken = passed(&mut w);
     assert!(taken.records().any(|r| r.event.kind() == EventKind::Taken && r.event.body.uid() == Some(uid("A"))));
 }
+
+#[test]
+fn a_door_left_open_when_its_mode_ends_is_raised_after_its_time() {
+    for (open, alarms) in [(true, vec![AlarmKind::HeldOpen]), (false, vec![])] {
+        let mut w = resident();
+        w.operator(DOOR, Posture::FreeAccess);
+        contact(&mut w, true);
+        assert_eq!(w.pass_s(60).alarms(), []);
+        contact(&mut w, open);
+        w.operator(DOOR, Posture::Secure);
+        assert_eq!(w.pass_ms(14_999).alarms(), []);
+        assert_eq!(w.pass_ms(1).alarms(), alarms);
+        w.pass_s(3_600);
+        assert_eq!(w.operator(DOOR, Posture::Lockdown).alarms(), []);
+        assert_eq!(w.pass_s(3_600).alarms(), [], "raised once");
+    }
+}

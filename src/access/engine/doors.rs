@@ -171,7 +171,7 @@ impl Engine {
 
     /// The door's contact opened or closed.
     pub(super) fn contact(&mut self, portal: &PortalId, open: bool, now: Now) {
-        let held_open_ms = self.portal(portal.as_str()).map_or(0, |p| u64::from(p.held_open_ms));
+        let held_open_ms = self.held_open_ms(portal);
         let free = self.is_held_open(portal, now);
         let forced = self.at_door(portal, |door| {
             let was_open = std::mem::replace(&mut door.open, open);
@@ -231,12 +231,21 @@ impl Engine {
         }
     }
 
-    /// The standing mode does not hold the portal open any more: its relay should go off.
+    /// The standing mode does not hold the portal open any more: its relay should go off, and the door be closed within its time.
     pub(super) fn door_mode_ended(&mut self, portal: &PortalId, now: Now) {
-        let judge_at = now.mono.plus_ms(self.relay_patience_ms(portal));
-        if self.doors.get(portal).is_some_and(|door| door.relay == DoorRelay::Held) {
-            self.at_door(portal, |door| door.relay = DoorRelay::On { judge_at });
+        if !self.doors.contains_key(portal) {
+            return;
         }
+        let judge_at = now.mono.plus_ms(self.relay_patience_ms(portal));
+        let held_open_ms = self.held_open_ms(portal);
+        self.at_door(portal, |door| {
+            if door.relay == DoorRelay::Held {
+                door.relay = DoorRelay::On { judge_at };
+            }
+            if door.open && held_open_ms > 0 {
+                door.held_at.get_or_insert(now.mono.plus_ms(held_open_ms));
+            }
+        });
     }
 
     /// Whether a gate or door can be passed now: its contact is open, its release has not ended, or the mode holds it open. What the
@@ -245,6 +254,11 @@ impl Engine {
         let is_known = self.online.get(portal) != Some(&false) || self.contacts_answer.contains(portal);
         self.doors.get(portal).is_some_and(|door| (door.open && is_known) || door.on_until > now.mono)
             || self.is_held_open(portal, now)
+    }
+
+    /// How long the door may stay open, in milliseconds; 0: for ever.
+    fn held_open_ms(&self, portal: &PortalId) -> u64 {
+        self.portal(portal.as_str()).map_or(0, |p| u64::from(p.held_open_ms))
     }
 
     fn relay_patience_ms(&self, portal: &PortalId) -> u64 {

@@ -66,7 +66,7 @@ impl Engine {
             }
             if before != Some(posture) {
                 self.missed_orders.insert(portal.clone());
-                if !posture.holds_open() {
+                if before.is_some_and(Posture::holds_open) && !posture.holds_open() {
                     self.door_mode_ended(&portal, now);
                 }
                 self.order(PortalOrder::Mode { portal, posture });

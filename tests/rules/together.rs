@@ -269,3 +269,17 @@ fn a_visitor_without_a_host_is_no_first_of_two() {
     assert_eq!(w.see("gate-in", "R").verdict(), "second_card_required");
     assert_eq!(w.present("gate-in", "A"), "granted");
 }
+
+#[test]
+fn a_door_whose_relay_is_on_blocks_its_interlock_until_it_is_off_or_not_known() {
+    let mut w = building("door-412", |p| p.interlock = vec![name("gate-both")]);
+    w.relay("gate-both", true);
+    assert_eq!(w.present("door-412", "A"), "interlocked", "a button at the lock");
+    w.relay("gate-both", false);
+    assert_eq!(w.present("door-412", "A"), "granted");
+    w.relay("gate-both", true);
+    w.pass_s(60);
+    assert_eq!(w.present("door-412", "A"), "interlocked", "it is welded");
+    w.report("gate-both", PortalReport { online: Some(false), ..PortalReport::default() });
+    assert_eq!(w.present("door-412", "A"), "granted");
+}

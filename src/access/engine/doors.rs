@@ -248,12 +248,14 @@ impl Engine {
         });
     }
 
-    /// Whether a gate or door can be passed now: its contact is open, its release has not ended, or the mode holds it open. What the
-    /// contact of one that is offline showed last is not known to be so any more, unless the fault is another device's or its reader's.
+    /// Whether a gate or door can be passed now: its contact is open, its relay is on, its release has not ended, or the mode holds it
+    /// open. What one that is offline showed last is not known to be so any more, unless the fault is another device's or its reader's.
     pub(super) fn is_passable(&self, portal: &PortalId, now: Now) -> bool {
         let is_known = self.online.get(portal) != Some(&false) || self.contacts_answer.contains(portal);
-        self.doors.get(portal).is_some_and(|door| (door.open && is_known) || door.on_until > now.mono)
-            || self.is_held_open(portal, now)
+        self.doors.get(portal).is_some_and(|door| {
+            let shows_open = door.open || door.relay != DoorRelay::Off;
+            (shows_open && is_known) || door.on_until > now.mono
+        }) || self.is_held_open(portal, now)
     }
 
     /// How long the door may stay open, in milliseconds; 0: for ever.

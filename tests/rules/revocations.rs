@@ -376,3 +376,17 @@ fn a_cut_of_the_power_between_any_two_steps_keeps_those_that_are_on_disk_and_fin
         assert_eq!(proofs(&Running::start(&disk, 40_000)), found, "{step}");
     }
 }
+
+#[test]
+fn a_relay_that_is_read_on_within_the_delay_is_no_proof_of_another_right() {
+    let mut w = World::with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
+    w.resident("A", "p1").present("power-412", "A");
+    lose(&mut w);
+    assert!(!w.relay("power-412", true).recorded().contains(&EventKind::RevocationConfirmed));
+    assert_eq!(unconfirmed(&w), ["power-412 1EA68671"]);
+    w.pass_s(15);
+    let seen = w.pass_s(6);
+    assert!(seen.alarms().contains(&AlarmKind::UnconfirmedRevocation), "its relay is stuck: {seen:?}");
+    assert_eq!(seen.cuts(), [("power-412", "lost"); 2]);
+    w.assert_replay_is_life();
+}

@@ -86,6 +86,10 @@ impl Engine {
         self.boxes.get(portal).is_some_and(|power| power.source().is_some())
     }
 
+    fn is_on_by_right(&self, portal: &PortalId) -> bool {
+        self.boxes.get(portal).is_some_and(|power| power.source().is_some() && !power.is_leaving())
+    }
+
     fn off_confirmed_ms(&self, portal: &PortalId) -> u64 {
         self.portal(portal.as_str()).map_or(0, |p| u64::from(p.off_confirmed_ms))
     }
@@ -106,7 +110,7 @@ impl Engine {
         let (Some(power), Some(mut watch)) = (self.boxes.get(portal), self.watches.get(portal).copied()) else {
             return;
         };
-        if power.source().is_some() && !power.is_leaving() {
+        if self.is_on_by_right(portal) {
             return self.confirm_revocations(portal, Confirmation::OnByRight, now);
         }
         if power.source().is_none() {
@@ -161,9 +165,9 @@ impl Engine {
         }
     }
 
-    /// A box is on by a right that holds.
+    /// A box is recorded as on. That proves nothing where only its delay runs.
     pub(super) fn on_by_right(&mut self, portal: &PortalId, now: Now) {
-        if self.watches.contains_key(portal) {
+        if self.watches.contains_key(portal) && self.is_on_by_right(portal) {
             self.confirm_revocations(portal, Confirmation::OnByRight, now);
         }
     }

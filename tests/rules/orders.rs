@@ -1,11 +1,11 @@
 //! Orders of an operator on the box: what each does, that it is refused by name, and that one with a name is in the audit with it.
 
 use dormgate::access::effect::{Effect, PortalOrder};
-use dormgate::access::event::{Event, Mark};
+use dormgate::access::event::{Event, EventKind, Mark};
 use dormgate::access::input::{CardSet, Input, Operator};
 use dormgate::access::portal::Posture;
 
-use crate::world::{Seen, World, name};
+use crate::world::{Seen, World, name, op};
 
 fn order(w: &mut World, command: Operator) -> Seen {
     w.input(Input::Operator(command, Some("Li Wei".parse().unwrap())))
@@ -115,5 +115,32 @@ fn an_acknowledgement_names_its_alarms_and_nothing_else_follows_from_it() {
     assert_eq!(outcome(&seen), (None, "1 1 alarm 1 acknowledged by Li Wei at the console".to_owned()));
     let seen = w.input(Input::Operator(Operator::Acknowledge { from: 1, to: 2 }, None));
     assert_eq!(outcome(&seen).1, "1 2 alarms 1 to 2 acknowledged by an operator");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_box_that_is_on_by_a_card_stays_so_when_it_is_ordered_on_and_goes_off_with_the_card() {
+    const BOX: &str = "power-412";
+    let on = |w: &mut World| order(w, Operator::Power { portal: name(BOX), on: true });
+    let mut w = World::new();
+    w.resident("A", "p1").present(BOX, "A");
+    w.relay(BOX, true);
+    assert_eq!(outcome(&on(&mut w)).0, None);
+    assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), [(BOX, "lost")]);
+    // A relay that fell is ordered on, and what it reports then is in the audit.
+    w.publish(vec![op::found("uid:A")]);
+    w.pass_s(60);
+    w.present(BOX, "A");
+    w.relay(BOX, true);
+    w.pass_s(10);
+    w.relay(BOX, false);
+    let seen = on(&mut w);
+    assert_eq!(seen.openings(), 1);
+    assert!(w.relay(BOX, true).recorded().contains(&EventKind::PowerOn));
+    // One whose card has left is on by the order from now on.
+    w.leave(BOX);
+    assert_eq!(outcome(&on(&mut w)).0, None);
+    w.pass_s(60);
+    assert!(w.is_on(BOX));
     w.assert_replay_is_life();
 }

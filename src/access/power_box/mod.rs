@@ -277,7 +277,7 @@ impl PowerBox {
         }
     }
 
-    /// A command switches on, now or at the end of the rest, unless something in the room forbids it.
+    /// A command switches on, now or after the rest, unless the room forbids it. What is on by a card that may stays on by the card.
     pub fn ordered_on(&mut self, at: &At<'_>, out: &mut Actions) {
         let resting = self.rest_left_ms(at.now).is_some();
         let Ok(grant) = (at.rights)(PowerSource::Remote) else { return };
@@ -287,7 +287,11 @@ impl PowerBox {
                 self.switches_on(at);
                 self.unexpected_off_is(UnexpectedOff::No);
                 out.orders.push(Order::On { grant, announced: false });
-                self.on_by(PowerSource::Remote, out);
+                let stays = self.is_kept() && self.source().is_some_and(|by| (at.rights)(by).is_ok());
+                match &mut self.power {
+                    Power::On { confirmed, .. } if stays => *confirmed = self.relay == Some(true),
+                    _ => self.on_by(PowerSource::Remote, out),
+                }
             }
         }
     }

@@ -253,3 +253,14 @@ fn a_door_left_open_when_its_mode_ends_is_raised_after_its_time() {
         assert_eq!(w.pass_s(3_600).alarms(), [], "raised once");
     }
 }
+
+#[test]
+fn a_passage_that_is_reported_before_the_door_opens_is_no_reason_to_call_it_forced() {
+    let mut w = resident();
+    w.present(DOOR, "A");
+    w.passed(DOOR, Direction::In);
+    assert_eq!(contact(&mut w, true).alarms(), []);
+    contact(&mut w, false);
+    w.pass_ms(HOLD_MS + 2_001);
+    assert_eq!(contact(&mut w, true).alarms(), [AlarmKind::ForcedOpen]);
+}

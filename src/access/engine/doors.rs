@@ -49,7 +49,7 @@ pub(super) struct Door {
     held_at: Option<Mono>,
     /// By how much that release was longer than usual, so that the door may stay open for longer, in milliseconds.
     longer_ms: u64,
-    /// The end of the last release, taken or not: until then the relay may be on.
+    /// The end of the last release, taken or not: until then the relay may be on. 0: there was none.
     on_until: Mono,
     relay: DoorRelay,
 }
@@ -178,7 +178,7 @@ impl Engine {
             if !open {
                 door.held_at = None;
             } else if !was_open {
-                let on_release = door.released.is_some_and(|last| now.mono <= last.end.plus_ms(OPEN_LATE_MS));
+                let on_release = door.on_until > Mono(0) && now.mono <= door.on_until.plus_ms(OPEN_LATE_MS);
                 let longer_ms = if on_release { door.longer_ms } else { 0 };
                 door.held_at = (held_open_ms > 0).then(|| now.mono.plus_ms(held_open_ms).plus_ms(longer_ms));
                 return !on_release && !free;

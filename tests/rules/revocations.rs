@@ -390,3 +390,15 @@ fn a_relay_that_is_read_on_within_the_delay_is_no_proof_of_another_right() {
     assert_eq!(seen.cuts(), [("power-412", "lost"); 2]);
     w.assert_replay_is_life();
 }
+
+#[test]
+fn a_box_that_had_not_confirmed_is_ordered_off_at_the_start_for_what_was_revoked() {
+    let mut w = occupied();
+    lose(&mut w);
+    w.relay("power-413", false);
+    let seen = w.restart();
+    assert_eq!(seen.cuts(), [("power-412", "lost")]);
+    assert_eq!(w.pass_ms(OFF_AGAIN_MS_MIN).cuts(), [("power-412", "lost")]);
+    w.relay("power-412", false);
+    assert_eq!((unconfirmed(&w).len(), w.pass_s(60).cuts()), (0, vec![]));
+}

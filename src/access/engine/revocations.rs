@@ -9,7 +9,7 @@ use super::super::effect::{Effect, PortalProof, RevocationProof};
 use super::super::event::Confirmation;
 use super::super::event::{AlarmKind, Event, Flush, StreamRevision};
 use super::super::id::{CardUid, Holder, Mono, Now, PortalId, Timestamp};
-use super::super::power_box::{PowerBox, RELAY_SETTLE_MS};
+use super::super::power_box::RELAY_SETTLE_MS;
 use super::boxes::Judged;
 use super::status::UnconfirmedStatus;
 use super::{Due, Engine, PortalKind};
@@ -127,10 +127,15 @@ impl Engine {
         if watch.next_order <= now.mono && !watch.seems_off {
             watch.wait_ms = watch.wait_ms.saturating_mul(2).min(OFF_AGAIN_MS_MAX);
             watch.next_order = now.mono.plus_ms(watch.wait_ms);
-            self.at_box(portal, now, PowerBox::order_off_again);
+            self.order_off_again(portal, now);
         }
         self.watches.insert(portal.clone(), watch);
         self.set_watch_deadline(portal, now);
+    }
+
+    fn order_off_again(&mut self, portal: &PortalId, now: Now) {
+        let revoked = self.state.revocations.open_at(portal).next().map(|(_, revocation)| revocation.uid);
+        self.at_box(portal, now, |power, at, out| power.order_off_again(revoked, at, out));
     }
 
     /// A box whose delay ran was ordered off.
@@ -205,7 +210,11 @@ impl Engine {
         let open: Vec<_> = self.state.revocations.open_portals().cloned().collect();
         for portal in open {
             match self.portal(portal.as_str()).map(|p| p.kind) {
-                Some(PortalKind::PowerBox) => self.watch(&portal, false, now),
+                Some(PortalKind::PowerBox) => {
+                    self.watch(&portal, false, now);
+                    // The order of before may not have arrived.
+                    self.order_off_again(&portal, now);
+                }
                 Some(PortalKind::Gate | PortalKind::Door) | None => {
                     self.confirm_revocations(&portal, Confirmation::Removed, now);
                 }

@@ -198,11 +198,13 @@ impl PowerBox {
         matches!(self.power, Power::On { off_at: Some(_), .. })
     }
 
-    /// Nobody confirms that it is off: orders it off again, if it shall be.
-    pub fn order_off_again(&mut self, at: &At<'_>, out: &mut Actions) {
+    /// Nobody confirms that it is off since `revoked` was: orders it off again, if it shall be.
+    pub fn order_off_again(&mut self, revoked: Option<CardUid>, at: &At<'_>, out: &mut Actions) {
         match self.power {
             Power::Off { next: None, .. } | Power::Unknown { by: None } => {
-                out.orders.push(Order::Off(self.cause_to_be_off(at)));
+                let denial = revoked.and_then(|uid| at.denial(PowerSource::Card(uid)));
+                let cause = denial.map_or_else(|| self.cause_to_be_off(at), |denial| OffCause::Denied(denial.reason));
+                out.orders.push(Order::Off(cause));
             }
             // Whoever waits for the end of the rest gets the power in a moment.
             Power::Off { next: Some(_), .. } | Power::Unknown { by: Some(_) } | Power::On { .. } => {}

@@ -20,7 +20,8 @@ pub const PASSAGES_MAX: usize = 4;
 names! {
     /// How certain a passage is; the later, the more certain.
     pub enum Certainty {
-        /// A gate of the area was held open since, or was then, so the card may have passed without being read; or events are lost.
+        /// A gate of the area was held open since, or was then, so the card may have passed without being read; or the gate did not
+        /// confirm the release; or events are lost.
         Doubtful,
         /// The gate was released for the card, and nothing reports whether somebody passed.
         Granted,
@@ -124,6 +125,11 @@ impl Presence {
                 if let Some(uid) = who.uid.filter(is_known) {
                     self.passed(uid, portal, *direction, Certainty::Taken, event);
                 }
+            }
+            // Its gate did not do that release, as far as is known.
+            Event::NotTaken { portal, who, .. } if !self.reports_passing(portal) => {
+                let passages = who.uid.and_then(|uid| self.cards.get_mut(&uid));
+                passages.into_iter().flatten().filter(|passage| passage.portal == *portal).for_each(Passage::doubt);
             }
             Event::Config { mark: Mark::Forgiven(forgiveness), .. } => self.forgive(forgiveness),
             Event::LogGap { cause: GapCause::Damaged | GapCause::NotWritten, .. } => {

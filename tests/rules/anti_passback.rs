@@ -331,3 +331,19 @@ fn forgiven_daily_at_the_set_time_also_while_the_gateway_was_away() {
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
 }
+
+#[test]
+fn a_release_that_its_gate_did_not_do_does_not_count_against_the_next_one() {
+    let failed = || Input::Released { portal: name("gate-in"), failed: Some("no answer".to_owned()) };
+    let mut w = hard();
+    w.present("gate-in", "A");
+    w.input(failed());
+    w.assert_replay_is_life();
+    assert_eq!(w.present("gate-in", "A"), "granted", "nobody has passed");
+    assert_eq!(w.present("gate-in", "A"), "anti_passback", "that one was done");
+    // Where passing is reported, a release is no passage anyway.
+    w.passed("gate-in", Direction::In);
+    w.input(failed());
+    assert_eq!(w.present("gate-in", "A"), "anti_passback");
+    w.assert_replay_is_life();
+}

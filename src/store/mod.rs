@@ -162,6 +162,7 @@ pub trait Fold: Default + Send + 'static {
     fn import(records: &[Vec<u8>]) -> Result<Self, String>;
 
     /// The version of this record, if a later program has written it: its generation is no damaged one, and is left where it is.
+    #[must_use]
     fn later_version(record: &[u8]) -> Option<u8> {
         let _ = record;
         None

@@ -56,7 +56,7 @@ async fn the_service_manager_is_notified_of_the_start_and_again_and_again_while_
     let path = site.config().with_file_name("notify");
     let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
     let gateway = Program::notifying(&site.config(), &path, Duration::from_secs(3));
-    let mut next = async || {
+    let next = async || {
         let mut message = [0; 256];
         let length = within("a notification", socket.recv(&mut message)).await.unwrap();
         String::from_utf8(message[..length].to_vec()).unwrap()

@@ -120,7 +120,7 @@ fn start_gateway(n: usize, dir: &Path, link: &LinkSpec, key: &SigningKey, seen: 
         Identity { boot, version: "bench".into(), insecure: Vec::new(), uid_key: None, streams: vec![(name, owns)] };
     let metrics = Metrics::default();
     let mut core = GatewayCore::new(engine, store, PortalOutlets::default(), Some(orders), identity, metrics);
-    core.input(Input::Boot { found: String::new(), version: "bench".into() }, clock.now());
+    core.input(Input::Boot { found: String::new(), version: "bench".into(), gateway: None }, clock.now());
     tokio::spawn(uplink.run());
     tokio::spawn(dormgate::gateway::run(core, received, store_events, clock, std::future::pending()));
 }

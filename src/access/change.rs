@@ -1,6 +1,6 @@
 //! What a center sends: messages of ops, and the numbering of a stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,9 @@ names! {
 
 /// The registers of one stream.
 pub type RegisterKinds = BTreeSet<RegisterKind>;
+
+/// The configured streams, each with the registers that it numbers.
+pub type Owners = BTreeMap<StreamName, RegisterKinds>;
 
 names! {
     /// What is worth knowing of an op that was applied (wire contract, section 3).

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use super::alarm_kind::AlarmKind;
-use super::change::{ErrorCode, RegisterKinds, SuspendReason};
+use super::change::{ErrorCode, Owners, RegisterKinds, SuspendReason};
 use super::credential::Role;
 use super::decision::{Decision, GrantFlags, GrantReason, Reason, Reasons};
-use super::id::{CardSet, CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
+use super::id::{CardSet, CardUid, ClockTrust, GatewayId, Holder, Now, PortalId, StreamName, Timestamp};
 pub use super::moment::Moment;
 use super::portal::{Direction, Posture};
 use super::power_box::{OffCause, PowerSource};
@@ -258,8 +258,8 @@ pub enum Event {
     PortalOnline { portal: PortalId, detail: String },
     /// A portal does not answer.
     PortalOffline { portal: PortalId, detail: String },
-    /// The gateway started.
-    Boot { detail: String },
+    /// The gateway started. `owners`: which stream numbers which registers from here on; `None`: an earlier version wrote it.
+    Boot { gateway: Option<GatewayId>, owners: Option<Owners>, detail: String },
     /// The wall clock was set, or its trust changed. `restored`: trusted from here on although it showed a later time before.
     ClockStep { by_ms: i64, restored: bool, detail: String },
     /// Events are missing. `ranges`: which of `from` to `to`, both ends inclusive; empty: all.
@@ -366,7 +366,7 @@ impl Event {
             | Self::Alarm { detail, .. }
             | Self::PortalOnline { detail, .. }
             | Self::PortalOffline { detail, .. }
-            | Self::Boot { detail }
+            | Self::Boot { detail, .. }
             | Self::ClockStep { detail, .. }
             | Self::Config { detail, .. } => detail,
             _ => "",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::change::{Changes, Head, OpError, Position};
 use super::event::AlarmKind;
 pub use super::id::CardSet;
-use super::id::{CardUid, PortalId, StreamName, Timestamp};
+use super::id::{CardUid, GatewayId, PortalId, StreamName, Timestamp};
 pub use super::operator::{Actor, Operator};
 use super::portal::{Assurance, Direction};
 use super::rules::Rules;
@@ -321,6 +321,8 @@ pub enum Input {
         found: String,
         /// The version of the program.
         version: String,
+        /// Which gateway it is; `None`: not known, as in a test.
+        gateway: Option<GatewayId>,
     },
     /// A center's change message.
     Changes(ReceivedChanges),

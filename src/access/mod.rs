@@ -22,6 +22,7 @@ pub mod input;
 pub mod list;
 pub mod moment;
 pub mod operator;
+pub mod owners;
 pub mod policy;
 pub mod portal;
 pub mod power_box;

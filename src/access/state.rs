@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::{Changes, Position, RegisterKinds};
+use super::change::{Changes, Position, RegisterKind, RegisterKinds};
 use super::event::{AuditEvent, Event, GapCause, Mark, PostureSource, StreamRevision};
-use super::id::{ClockTrust, Now, PortalId, StreamName, Timestamp};
+use super::id::{ClockTrust, GatewayId, Now, PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
 use super::moment::Moment;
 use super::policy::Policy;
@@ -26,6 +26,10 @@ pub const COMMAND_MEMORY_MS: i64 = 60_000;
 pub struct State {
     /// The access list.
     pub list: AccessList,
+    /// Whose state it is; `None`: an earlier version wrote it.
+    pub gateway: Option<GatewayId>,
+    /// Which stream numbers the registers of each kind, or was the last one to; see [`owners`](super::owners).
+    pub owners: BTreeMap<RegisterKind, StreamName>,
     /// How far each stream was received.
     pub streams: BTreeMap<StreamName, StreamTrack>,
     /// The boxes that are on.
@@ -165,11 +169,19 @@ impl State {
             | Event::Alarm { .. }
             | Event::PortalOnline { .. }
             | Event::PortalOffline { .. } => {}
-            Event::Boot { .. } | Event::ClockStep { .. } => {
-                if event.clock == ClockTrust::Trusted {
-                    self.streams.values_mut().for_each(|track| track.newest_iat = track.newest_iat.min(Some(event.at)));
-                }
+            Event::Boot { gateway, owners, .. } => {
+                self.gateway = gateway.clone().or(self.gateway.take());
+                owners.iter().for_each(|owners| self.take_owners(owners));
+                self.bound_iat(event);
             }
+            Event::ClockStep { .. } => self.bound_iat(event),
+        }
+    }
+
+    /// By a clock that is trusted no message was made later than now.
+    fn bound_iat(&mut self, event: &AuditEvent) {
+        if event.clock == ClockTrust::Trusted {
+            self.streams.values_mut().for_each(|track| track.newest_iat = track.newest_iat.min(Some(event.at)));
         }
     }
 
@@ -183,11 +195,7 @@ impl State {
             }
             Mark::StreamLost(stream) => self.streams.entry(stream.clone()).or_default().mark_lost(),
             Mark::StreamForgotten(stream, registers) => {
-                // What was lost is still lost.
-                let damaged = self.streams.remove(stream).is_some_and(|track| track.damaged);
-                if damaged {
-                    self.streams.insert(stream.clone(), StreamTrack { damaged, ..StreamTrack::default() });
-                }
+                self.forget_numbers(stream);
                 self.list.renumber(registers);
             }
         }

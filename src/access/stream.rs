@@ -52,8 +52,8 @@ pub struct StreamTrack {
     pub head: Option<Head>,
     /// When the newest change or head was made, by the center's clock.
     pub newest_iat: Option<Timestamp>,
-    /// A later epoch began with a change, and no snapshot of it was received. What the earlier one had may be missing here, and where it
-    /// is a birth no digest shows it: a snapshot has to.
+    /// A later epoch began with a change, or the stream took over registers of another one, and no snapshot was received since. What was
+    /// before may be missing here, and where it is a birth no digest shows it: a snapshot has to. It may not be much smaller by itself.
     pub epoch_gap: bool,
     /// Where the newest snapshot stands.
     pub snapshot: Option<Position>,
@@ -126,7 +126,7 @@ impl StreamTrack {
     /// A later epoch begins: its numbers start over.
     fn begin(&mut self, epoch: NonZeroU32) {
         if self.epoch.is_none_or(|before| before < epoch) {
-            self.epoch_gap = self.epoch.is_some();
+            self.epoch_gap |= self.epoch.is_some();
             (self.epoch, self.through) = (Some(epoch), 0);
             self.above.clear();
         }

@@ -288,7 +288,7 @@ fn a_key_is_for_its_owner_only_and_a_second_center_never_takes_its_place() {
 
 fn event(n: u64, detail: &str) -> AuditEvent {
     let now = Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted };
-    AuditEvent::new(n, "b1", now, Event::Boot { detail: detail.to_owned() })
+    AuditEvent::new(n, "b1", now, Event::Boot { gateway: None, owners: None, detail: detail.to_owned() })
 }
 
 /// A chain of events from `first`, each as its bytes.

@@ -181,7 +181,7 @@ mod tests {
         let store = store_in_memory();
         let mut core = GatewayCore::new(engine, store, outlets, None, identity, metrics::Metrics::default());
         let (clock, manual) = Clock::manual(Timestamp(RIGHT.0 + FOUR_YEARS_MS));
-        let boot = Input::Boot { found: String::new(), version: String::new() };
+        let boot = Input::Boot { found: String::new(), version: String::new(), gateway: None };
         handle(&mut core, boot, &clock);
         assert_eq!(core.engine().state().trusted_at, Timestamp(RIGHT.0 + FOUR_YEARS_MS));
         manual.step_ms(-FOUR_YEARS_MS);

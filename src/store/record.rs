@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Fold;
-use crate::access::change::SuspendReason;
+use crate::access::change::{RegisterKind, SuspendReason};
 use crate::access::credential::{CardMark, FlagRegister};
 use crate::access::event::{AuditEvent, Event};
-use crate::access::id::{CardUid, PortalId, ScheduleName, StreamName, Timestamp, Zone};
+use crate::access::id::{CardUid, GatewayId, PortalId, ScheduleName, StreamName, Timestamp, Zone};
 use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister};
 use crate::access::moment::Moment;
 use crate::access::portal::Posture;
@@ -24,9 +24,9 @@ use crate::access::trip::TripRecord;
 use crate::wire::{down, snapshot};
 
 /// Leads every value. A generation of another version is set aside and its state replayed from the journal.
-const RECORD_VERSION: u8 = 10;
+const RECORD_VERSION: u8 = 11;
 /// The oldest version that is read. Version 6 added the entries `Passages` and `ReportsPassing`, version 7 `Trips`, version 8
-/// `DayOfVisitor`, version 9 `Marks`, version 10 `BoxOff`.
+/// `DayOfVisitor`, version 9 `Marks`, version 10 `BoxOff`, version 11 `Gateway` and `Owner`.
 const RECORD_VERSION_MIN: u8 = 5;
 
 /// One value. The order of the variants is part of the format.
@@ -56,6 +56,10 @@ enum Entry {
     Marks(CardUid, Vec<CardMark>),
     /// When a power box that is not on was switched off.
     BoxOff(PortalId, Moment),
+    /// Whose state it is.
+    Gateway(GatewayId),
+    /// Which stream numbers the registers of a kind.
+    Owner(RegisterKind, StreamName),
 }
 
 impl Entry {
@@ -85,6 +89,8 @@ impl Entry {
             Self::Stream(name, track) => state.streams.extend([(name, track)]),
             Self::Box(portal, source) => state.boxes.extend([(portal, source)]),
             Self::BoxOff(portal, moment) => state.boxes_off.extend([(portal, moment)]),
+            Self::Gateway(gateway) => state.gateway = Some(gateway),
+            Self::Owner(kind, stream) => state.owners.extend([(kind, stream)]),
             Self::Command(jti, exp) => state.commands.extend([(jti, exp)]),
             Self::Revocation(n, revocation) => state.revocations.insert(n, revocation),
             Self::Passages(uid, passages) => state.presence.restore(uid, passages),
@@ -170,9 +176,13 @@ impl Fold for State {
         let trips = self.trips.iter().map(|(portal, trips)| Entry::Trips(portal.clone(), trips.clone()));
         let list = cards.chain(visitors).chain(marks).chain(holders).chain(streams).chain(revocations);
         let set = boxes.chain(commands).chain(operator).chain(power).chain(all_portals).chain(portals).chain(schedules);
+        let gateway = self.gateway.iter().map(|gateway| Entry::Gateway(gateway.clone()));
+        let owners = self.owners.iter().map(|(kind, stream)| Entry::Owner(*kind, stream.clone()));
         list.chain(set)
             .chain(presence)
             .chain(trips)
+            .chain(gateway)
+            .chain(owners)
             .chain(boxes_off)
             .chain([rest])
             .map(|entry| entry.encode())
@@ -283,6 +293,8 @@ mod tests {
         let trip = TripRecord { reason: SuspendReason::Overload, stays_off: true, moment };
         state.trips.insert(portal, vec![trip]);
         state.boxes_off.insert("power-413".parse().unwrap(), moment);
+        state.gateway = Some("nanhu-xing1".parse().unwrap());
+        state.owners.insert(RegisterKind::Standing, stream);
         state
     }
 
@@ -297,6 +309,7 @@ mod tests {
         assert_eq!(card.enrolment().unwrap().marks(), CardMark::SecondToken | CardMark::Duress);
         assert_eq!((back.streams, back.boxes, back.commands), (state.streams, state.boxes, state.commands));
         assert_eq!((back.trips, back.boxes_off), (state.trips, state.boxes_off));
+        assert_eq!((back.gateway, back.owners), (state.gateway, state.owners));
         let visitors: Vec<_> = back.list.days_of_visitors().collect();
         assert_eq!(visitors, [(uid("1EA68671"), Timestamp(4))]);
         assert_eq!((back.operator, back.list.site), (state.operator, state.list.site));
@@ -317,7 +330,7 @@ mod tests {
         let bytes = state().export().unwrap().concat();
         assert_eq!(
             hex::encode(crate::wire::audit::hash(&bytes)),
-            "8ae2533c4ffacaae07ed36aa61a84c55f2148e00bb9ca1e5936de67ad8ec915e",
+            "cc49c092392926417c8cc1c1269ff3aad30b4db58dc4a7f040bc748721bc544f",
             "raise RECORD_VERSION"
         );
     }
@@ -334,7 +347,7 @@ mod tests {
     #[test]
     fn a_record_that_cannot_be_read_is_named() {
         let values = state().export().unwrap();
-        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 5 to 10")] {
+        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 5 to 11")] {
             let broken = [values[0].clone(), value];
             assert_eq!(State::import(&broken).unwrap_err(), format!("record 1 of 2: {why}"));
         }

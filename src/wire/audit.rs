@@ -5,15 +5,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::hash::HashText;
+pub use super::hash::{Hash, NO_HASH, hash};
 use super::json::{self, Place};
-use crate::access::change::{ErrorCode, RegisterKinds, SuspendReason};
+use crate::access::change::{ErrorCode, Owners, RegisterKinds, SuspendReason};
 use crate::access::credential::Role;
 use crate::access::decision::{GrantFlag, GrantReason, Reason};
 use crate::access::event::Confirmation;
@@ -21,44 +20,10 @@ use crate::access::event::{
     AlarmKind, AppliedSnapshot, AuditEvent, Event, EventKind, ForgivenBy, Forgiveness, GapCause, Mark, Outcome,
     PostureSource, ReplyStatus, StreamRevision, Who,
 };
-use crate::access::id::{CardUid, ClockTrust, Holder, PortalId, StreamName, Timestamp, as_text, audited};
+use crate::access::id::{CardUid, ClockTrust, GatewayId, Holder, PortalId, StreamName, Timestamp, audited};
 use crate::access::input::CardSet;
 use crate::access::portal::{Direction, Posture};
 use crate::access::power_box::{OffCause, PowerSource};
-
-/// A SHA-256 hash.
-pub type Hash = [u8; 32];
-
-/// What `prev` of the very first event is: 64 zeros in hex.
-pub const NO_HASH: Hash = [0; 32];
-
-/// SHA-256 of `bytes`.
-#[must_use]
-pub fn hash(bytes: &[u8]) -> Hash {
-    Sha256::digest(bytes).into()
-}
-
-/// A hash as 64 hex digits, written in lower case.
-#[derive(Clone, Copy, Default)]
-pub(super) struct HashText(pub Hash);
-
-as_text! { HashText: "a SHA-256 in 64 hex digits"; }
-
-impl fmt::Display for HashText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl FromStr for HashText {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(text, &mut hash).map_err(|_| "a SHA-256 in 64 hex digits is wanted")?;
-        Ok(Self(hash))
-    }
-}
 
 /// Why bytes are no audit event; names the field and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,6 +92,10 @@ struct Fields<'t> {
     stream: Option<StreamName>,
     #[serde(default, skip_serializing_if = "RegisterKinds::is_empty")]
     registers: RegisterKinds,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<GatewayId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owners: Option<Owners>,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,10 +248,10 @@ impl Fields<'_> {
             Event::Config { mark: Mark::AlarmsAcknowledged { from, to }, .. } => {
                 (self.mark, self.from, self.to) = (named(ACKNOWLEDGED), Some(*from), Some(*to));
             }
+            Event::Boot { gateway, owners, .. } => (self.gateway, self.owners) = (gateway.clone(), owners.clone()),
             Event::NotTaken { .. }
             | Event::PortalOnline { .. }
             | Event::PortalOffline { .. }
-            | Event::Boot { .. }
             | Event::Config { mark: Mark::Note, .. } => {}
         }
     }
@@ -380,7 +349,7 @@ impl Fields<'_> {
             }
             EventKind::PortalOnline => Event::PortalOnline { portal: at_portal()?, detail },
             EventKind::PortalOffline => Event::PortalOffline { portal: at_portal()?, detail },
-            EventKind::Boot => Event::Boot { detail },
+            EventKind::Boot => Event::Boot { gateway: self.gateway, owners: self.owners, detail },
             EventKind::ClockStep => {
                 let restored = match reason {
                     None => false,

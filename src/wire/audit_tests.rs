@@ -22,7 +22,7 @@ fn revision(seq: u64) -> StreamRevision {
 fn an_event_is_spelled_as_in_the_contract_and_absent_fields_are_left_out() {
     let zeros = "0".repeat(64);
     let head = r#"{"n":88001,"at":"2026-09-01T08:00:00.000Z","clock":"trusted","boot":"b1","mono_ms":12,"type":"boot""#;
-    let boot = event(Event::Boot { detail: String::new() });
+    let boot = event(Event::Boot { gateway: None, owners: None, detail: String::new() });
     let bytes = |evidence: &[u8]| String::from_utf8(encode(&boot, evidence, &NO_HASH)).unwrap();
     assert_eq!(bytes(b""), format!(r#"{head},"prev":"{zeros}"}}"#));
     assert_eq!(bytes(b"proof"), format!(r#"{head},"evidence":"{}","prev":"{zeros}"}}"#, hex::encode(hash(b"proof"))));
@@ -179,7 +179,15 @@ fn rows() -> Vec<(Event, String)> {
             Event::PortalOffline { portal: portal.clone(), detail: detail() },
             format!(r#""type":"portal_offline","portal":"gate-in",{text}"#),
         ),
-        (Event::Boot { detail: detail() }, format!(r#""type":"boot",{text}"#)),
+        (Event::Boot { gateway: None, owners: None, detail: detail() }, format!(r#""type":"boot",{text}"#)),
+        (
+            Event::Boot {
+                gateway: Some("nanhu-xing1".parse().unwrap()),
+                owners: Some([("card-office".parse().unwrap(), [RegisterKind::Standing].into())].into()),
+                detail: detail(),
+            },
+            format!(r#""type":"boot","gateway":"nanhu-xing1","owners":{{"card-office":["standing"]}},{text}"#),
+        ),
         (
             Event::ClockStep { by_ms: -60_000, restored: true, detail: String::new() },
             r#""type":"clock_step","reason":"clock_restored","by_ms":-60000"#.to_owned(),
@@ -235,7 +243,7 @@ fn each_type_has_the_fields_of_the_contract_and_comes_back_as_it_went() {
 
 #[test]
 fn what_an_older_version_does_not_know_is_named_and_so_is_what_is_missing() {
-    let boot = (Event::Boot { detail: String::new() }, "boot");
+    let boot = (Event::Boot { gateway: None, owners: None, detail: String::new() }, "boot");
     let gap = (Event::LogGap { from: 3, to: 5, cause: GapCause::NotWritten, ranges: vec![(3, 3), (5, 5)] }, "log_gap");
     for ((body, name), from, to, named) in [
         (&boot, "\"boot\",\"prev\"", "\"tea\",\"prev\"", "`type`: unknown value `tea`"),

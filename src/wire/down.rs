@@ -12,9 +12,9 @@ use serde_json::value::RawValue;
 use strum::VariantNames;
 
 use super::allowed::{AllowedOps, OpName};
-use super::audit::HashText;
 use super::claims::{self, Claimed, Claims, Seconds};
 use super::envelope::{self, Opened, Refused};
+use super::hash::HashText;
 use super::json::{self, Place, all_right};
 use super::limits::{
     ACTOR_CHARS_MAX, COMMAND_BYTES_MAX, COMMAND_LIFE_S_MAX, HEAD_BYTES_MAX, JTI_CHARS_MAX, MESSAGE_BYTES_MAX, OPS_MAX,

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::audit::{self, AuditFormatError, Decoded, Hash, HashText};
+use super::audit::{self, AuditFormatError, Decoded, Hash};
+use super::hash::HashText;
 use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::{ClockTrust, Timestamp};
 

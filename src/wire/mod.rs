@@ -26,6 +26,7 @@ pub mod topic;
 pub mod uid_key;
 pub mod up;
 
+mod hash;
 mod json;
 mod schedule;
 

@@ -101,7 +101,7 @@ impl Run {
                 Integrity::Damaged { .. } => core.damaged(from, to, now),
             }
         }
-        core.input(Input::Boot { found: String::new(), version: "simulated".to_owned() }, now);
+        core.input(Input::Boot { found: String::new(), version: "simulated".to_owned(), gateway: None }, now);
         issues.iter().for_each(|issue| core.found(issue, now));
         let feed = Feed::new(AuditAckBy::Center, store.acked());
         let decoder = Decoder { gateway: id.clone(), streams: streams.to_vec() };

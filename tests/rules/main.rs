@@ -47,6 +47,7 @@ mod modes;
 mod offices;
 mod on_disk;
 mod orders;
+mod owners;
 mod portals;
 mod power;
 mod privacy;

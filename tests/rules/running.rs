@@ -35,7 +35,7 @@ impl Running {
         let engine = Engine::new(setup, recovered.state);
         let (outlets, metrics) = (PortalOutlets::default(), Metrics::default());
         let mut core = GatewayCore::new(engine, store, outlets, None, Identity::default(), metrics);
-        core.input(Input::Boot { found: String::new(), version: String::new() }, at_ms(ms));
+        core.input(Input::Boot { found: String::new(), version: String::new(), gateway: None }, at_ms(ms));
         let mut running = Self { core, events, disk };
         running.write(ms);
         running

@@ -212,7 +212,7 @@ impl World {
         // Each boot has a name of its own.
         self.setup.boot.push('+');
         self.engine = Engine::new(self.setup.clone(), state);
-        self.input(Input::Boot { found: String::new(), version: "test".to_owned() })
+        self.input(Input::Boot { found: String::new(), version: "test".to_owned(), gateway: None })
     }
 
     /// The parts of a snapshot as received, made as a center makes them.
@@ -406,6 +406,7 @@ pub fn assert_same_state(folded: &State, live: &State) {
         all.filter(|(_, track)| *track != StreamTrack::default()).collect::<BTreeMap<_, _>>()
     };
     assert_eq!(tracks(folded), tracks(live), "streams");
+    assert_eq!((&folded.gateway, &folded.owners), (&live.gateway, &live.owners), "owners");
     assert_eq!(folded.trips, live.trips, "trips");
     assert_eq!(folded.boxes_off, live.boxes_off, "boxes that rest");
     let visitors = |s: &State| s.list.days_of_visitors().collect::<BTreeMap<_, _>>();

@@ -15,6 +15,7 @@
 //! wait for them.
 
 mod alarms;
+mod boot;
 mod boxes;
 mod changes;
 mod commands;
@@ -54,7 +55,7 @@ use super::credential::Role;
 use super::decide::{Facts, ListIntegrity};
 use super::effect::{Effect, PortalOrder};
 use super::event::{AuditEvent, Event, Flush, Record, Who};
-use super::id::{CardUid, ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
+use super::id::{CardUid, Holder, Mono, Now, PortalId, StreamName, Timestamp};
 use super::input::{ClockChange, Input, TrustedBy};
 use super::policy::{AfterStale, Policy};
 use super::portal::{Portal, PortalKind, Posture};
@@ -233,7 +234,7 @@ impl Engine {
         self.pass_edges(now);
         self.forgive_daily(now);
         match input {
-            Input::Boot { found, version } => self.boot(&found, &version, now),
+            Input::Boot { found, version, gateway } => self.boot((&found, &version), gateway, now),
             Input::Changes(received) => self.changes(received, now),
             Input::SnapshotPart(received) => self.snapshot_part(received, now),
             Input::Rejected(rejected) => self.rejected(rejected, now),
@@ -399,27 +400,6 @@ impl Engine {
         }
         self.out.push(Effect::Record(Box::new(Record { event, evidence, flush })));
         n
-    }
-
-    fn boot(&mut self, found: &str, version: &str, now: Now) {
-        let (read_through, trusted_at) = (self.state.last_n, self.state.trusted_at);
-        self.record(Event::Boot { detail: format!("version {version}; {found}") }, Flush::Soon, now);
-        if now.clock == ClockTrust::Untrusted {
-            self.clock_untrusted(now);
-        }
-        self.lists_not_whole(now);
-        self.record_collisions_at_start(now);
-        self.forget_boxes_without_portal(now);
-        self.rest_at_start(now);
-        self.rest_boxes_at_start(now);
-        self.judge_all_boxes(now);
-        self.inform_of_boxes_at_start(now);
-        self.watch_at_start(read_through, now);
-        let then = Now { wall: trusted_at, clock: ClockTrust::Trusted, ..now };
-        self.held_open_over_at_start(then, now);
-        self.remember_held_free(then);
-        self.send_modes(now);
-        self.out.push(Effect::StateChanged);
     }
 
     fn clock_changed(&mut self, change: &ClockChange, now: Now) {

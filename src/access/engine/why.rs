@@ -3,7 +3,7 @@
 use super::super::credential::CardMark;
 use super::super::decision::Reason;
 use super::super::event::Moment;
-use super::super::id::{CardUid, Now};
+use super::super::id::{CardUid, ClockTrust, Now};
 use super::super::policy::{Policy, Severity};
 use super::super::portal::{Portal, PortalKind};
 use super::Engine;
@@ -57,7 +57,7 @@ impl Engine {
         };
         let (way, certainty) = (last.direction.as_str(), last.certainty.as_str());
         let Moment { at, clock, n, .. } = last.moment;
-        let clock = if clock == super::ClockTrust::Trusted { "" } else { " by a clock that was not trusted" };
+        let clock = if clock == ClockTrust::Trusted { "" } else { " by a clock that was not trusted" };
         let forgiven = if last.forgiven { "; it does not count any more" } else { "" };
         format!("last {way} at {} at {at}{clock} ({certainty}, event {n}){forgiven}", last.portal)
     }

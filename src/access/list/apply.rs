@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use foldhash::fast::RandomState;
 
 use super::super::change::{Note, Op, PortalSet, Position, RegisterKind, RegisterKinds, Subject};
-use super::super::credential::{CardMarks, Enrolment, Flag, Role, ZoneSet};
+use super::super::credential::{CardMarks, Enrolment, Flag, Flags, Role, ZoneSet};
 use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::policy::Policy;
 use super::card::{Card, End, EnrolmentRegister, IssuedTo, PackedEnrolment, PackedEntitlement};
@@ -57,7 +57,8 @@ impl AccessList {
             for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert_with(|| self.could_open(ix, policy, now));
             }
-            let clears_nothing = (notes.len() < NOTES_MAX).then(|| self.clears_nothing(op)).flatten();
+            let why = || self.loses_to_newer(op, at.revision(place)).or_else(|| self.clears_nothing(op));
+            let no_effect = (notes.len() < NOTES_MAX).then(why).flatten();
             site |= self.write(op, at.revision(place), Some(made));
             // The op may have made cards, or moved one to another holder whose cards are then concerned too.
             for ix in self.cards_affected_by(op) {
@@ -65,7 +66,7 @@ impl AccessList {
             }
             if notes.len() < NOTES_MAX {
                 let note = self.note(op, at.revision(place), holders.as_mut());
-                notes.extend(note.or_else(|| clears_nothing.map(|message| Note::no_effect(place, message))));
+                notes.extend(note.or_else(|| no_effect.map(|message| Note::no_effect(place, message))));
             }
         }
         let mut affected: Vec<CardIx> = before.keys().copied().collect();
@@ -166,6 +167,25 @@ impl AccessList {
             let place = ranks.get(revision).copied().unwrap_or(0);
             *revision = Revision { epoch: NonZeroU32::MIN, seq: 0, place };
         });
+    }
+
+    /// The revision of the newest register of this kind.
+    #[must_use]
+    pub fn newest(&self, kind: RegisterKind) -> Option<Revision> {
+        let flags = |flags: &Flags| Flag::ALL.iter().filter_map(|flag| flags.get(*flag)).map(|r| r.revision).max();
+        let cards = self.cards.iter().filter_map(|card| match kind {
+            RegisterKind::Standing => {
+                card.birth.max(card.issued_to.map(|register| register.revision)).max(flags(&card.flags))
+            }
+            RegisterKind::Enrolment => card.enrolment.as_ref().map(|register| register.revision),
+            RegisterKind::Power | RegisterKind::Schedule | RegisterKind::Posture => None,
+        });
+        let holders = self.holders.iter().filter_map(|holder| match kind {
+            RegisterKind::Standing => flags(&holder.flags),
+            RegisterKind::Enrolment => holder.withdrawn,
+            RegisterKind::Power | RegisterKind::Schedule | RegisterKind::Posture => None,
+        });
+        cards.chain(holders).max().max(self.site.newest(kind))
     }
 
     fn each_revision(&mut self, kinds: &RegisterKinds, each: &mut dyn FnMut(&mut Revision)) {

@@ -20,9 +20,9 @@ use super::super::credential::{Flag, FlagRegister, Flags};
 use super::super::id::{CardUid, Revision, Timestamp};
 use super::super::policy::Policy;
 use super::super::snapshot::{EnrolmentEntry, SHRINK_PERCENT_MAX, SnapshotEntry, StandingEntry};
-use super::AccessList;
 use super::card::Card;
 use super::site::{PostureRegister, ScheduleRegister, Site};
+use super::{AccessList, FlagWriter};
 
 /// How far a merge is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,7 +328,8 @@ impl Merge {
                 self.list.issue_to(ix, &holder.name, issued.revision);
             }
         }
-        for (flag, register) in flags {
+        let flags = flags.into_iter().chain(self.held_by_holder(old, card));
+        for (flag, register) in flags.collect::<Vec<_>>() {
             self.list.set_flag(card.uid, flag, register.revision, register.on);
         }
         if let Some(register) = register {
@@ -347,6 +348,23 @@ impl Merge {
                 self.list.made_on(card.uid, made);
             }
         }
+    }
+
+    /// What an op of a former owner by holder set for this card, where the snapshot names the card and neither sets nor clears it: the
+    /// birth there has a number of the new owner, and as if born after that op the card would be revived by absence.
+    fn held_by_holder(&self, old: &AccessList, card: &Card) -> Vec<(Flag, FlagRegister)> {
+        let new = self.list.find(&card.uid).and_then(|ix| self.list.cards.get(ix.place())).filter(|new| new.is_named());
+        let (Some(new), true) = (new, self.is_owned(RegisterKind::Standing)) else { return Vec::new() };
+        let holder = card.holder().and_then(|ix| old.holders.get(ix));
+        let named = holder.and_then(|holder| self.list.holders.get(self.list.holders.find(&holder.name)?));
+        let is_named =
+            |flag| new.flags.get(flag).is_some() || named.is_some_and(|named| named.flags.get(flag).is_some());
+        let held = Flag::ALL.iter().copied().filter(|flag| !is_named(*flag)).filter_map(|flag| {
+            let (register, writer) = old.flag(card, flag)?;
+            let is_former = register.on && writer == FlagWriter::Holder && register.revision.seq == 0;
+            is_former.then_some((flag, register))
+        });
+        held.collect()
     }
 
     fn keep_holder(&mut self, old: &AccessList, place: usize) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::super::change::{Note, NoteCode, Op, Subject};
+use super::super::change::{Note, NoteCode, Op, PortalSet, Subject};
 use super::super::id::{CardUid, Holder, Revision};
 use super::AccessList;
 use super::card::Card;
@@ -24,6 +24,31 @@ impl AccessList {
         };
         let flag = flag.filter(|flag| !card.flag(*flag).is_some_and(|(register, _)| register.on))?;
         Some(format!("card `{uid}` was not {}, so there was nothing to clear", flag.as_str()))
+    }
+
+    /// Why an op that is about to be written changes nothing: what it writes has a newer number here.
+    pub(super) fn loses_to_newer(&self, op: &Op, revision: Revision) -> Option<String> {
+        let card = |uid: &CardUid| self.find(uid).and_then(|ix| self.cards.get(ix.place()));
+        let holder = |name: &Holder| self.holders.find(name).and_then(|ix| self.holders.get(ix));
+        let newest = match op {
+            Op::SetFlag { subject: Subject::Card(uid), flag, .. } => card(uid)?.flags.get(*flag)?.revision,
+            Op::SetFlag { subject: Subject::Holder(name), flag, .. } => holder(name)?.flags.get(*flag)?.revision,
+            Op::Enrol { uid, .. } | Op::Withdraw { subject: Subject::Card(uid) } => {
+                card(uid)?.enrolment.as_ref()?.revision
+            }
+            Op::Withdraw { subject: Subject::Holder(name) } => holder(name)?.withdrawn?,
+            Op::Power { zone, reason, .. } => self.site.power.get(zone)?.get(reason)?.revision,
+            Op::DefineSchedule { name, .. } => self.site.schedules.get(name)?.revision,
+            Op::SetPosture { portals: PortalSet::All, .. } => self.site.all_portals?.revision,
+            // Of several, one that has no effect may stand beside one that has.
+            Op::SetPosture { portals: PortalSet::Some(portals), .. } => {
+                let revisions = portals.iter().map(|id| self.site.portals.get(id).map(|register| register.revision));
+                revisions.min().flatten()?
+            }
+            Op::Issue { .. } | Op::Reissue { .. } | Op::Reinstate { .. } => return None,
+        };
+        let Revision { epoch, seq, place } = newest;
+        (newest > revision).then(|| format!("a newer op set this before, {epoch}.{seq}.{place}, so nothing changed"))
     }
 
     /// What is worth knowing of an op that was just written. `holders`: to whom the message has given

@@ -81,6 +81,16 @@ impl Site {
         power.chain(schedules).chain(postures.map(|r| &mut r.revision).filter(move |_| posture))
     }
 
+    /// The revision of the newest register of this kind.
+    pub(super) fn newest(&self, kind: RegisterKind) -> Option<Revision> {
+        match kind {
+            RegisterKind::Power => self.power.values().flat_map(BTreeMap::values).map(|r| r.revision).max(),
+            RegisterKind::Schedule => self.schedules.values().map(|r| r.revision).max(),
+            RegisterKind::Posture => self.portals.values().chain(&self.all_portals).map(|r| r.revision).max(),
+            RegisterKind::Standing | RegisterKind::Enrolment => None,
+        }
+    }
+
     pub(super) fn set_power(&mut self, zone: &Zone, reason: SuspendReason, revision: Revision, on: bool) {
         let reasons = self.power.entry(zone.clone()).or_default();
         let register = reasons.entry(reason).or_insert(FlagRegister { revision, on });

@@ -265,7 +265,8 @@ fn chain(first: u64, count: u64, detail: &str, mut prev: Hash) -> Vec<Vec<u8>> {
     (first..first + count)
         .map(|n| {
             let now = Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted };
-            let event = AuditEvent::new(n, "b1", now, Event::Boot { detail: detail.to_owned() });
+            let event =
+                AuditEvent::new(n, "b1", now, Event::Boot { gateway: None, owners: None, detail: detail.to_owned() });
             let bytes = audit::encode(&event, &[], &prev);
             prev = audit::hash(&bytes);
             bytes

@@ -13,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::access::engine::{Engine, Setup, StreamRole};
 use crate::access::event::AlarmKind;
+use crate::access::id::GatewayId;
 use crate::access::input::Input;
 use crate::access::state::State;
 use crate::clock::Clock;
@@ -52,6 +53,19 @@ pub enum ServeError {
         link: &'static str,
         /// Why.
         source: LinkError,
+    },
+    /// The store of another gateway.
+    #[error(
+        "`{dir}` is the data directory of gateway `{of}`, and `{wanted}` is configured; set `gateway.id` to `{of}`, or give `{wanted}` a \
+         `gateway.data_dir` of its own: move this one away, and the centers send it its list"
+    )]
+    OtherGateway {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        of: GatewayId,
+        /// Who is configured.
+        wanted: GatewayId,
     },
     /// A listener.
     #[error("`{what}` cannot be listened on: {source}; end the process that uses it, or correct the address")]
@@ -100,8 +114,15 @@ impl<'c> Assembly<'c> {
         boot: String,
     ) -> Result<(Self, StoreEvents, Recovered<State>, InboxReceiver), ServeError> {
         let (store, events, recovered) = Store::open::<State>(&config.data_dir, store_options(config))?;
+        if let Some(of) = recovered.state.gateway.clone().filter(|of| *of != config.gateway) {
+            return Err(ServeError::OtherGateway { dir: config.data_dir.clone(), of, wanted: config.gateway.clone() });
+        }
         for issue in &recovered.issues {
             tracing::warn!("store: {issue}");
+        }
+        let owners = config.streams.iter().map(stream_role).map(|role| (role.name, role.owns)).collect();
+        for change in recovered.state.changes_of_owner(&owners) {
+            tracing::warn!("streams: {change}");
         }
         tracing::info!(
             cards = recovered.state.list.len(),
@@ -227,7 +248,7 @@ impl<'c> Assembly<'c> {
         let found =
             if issues.is_empty() { "store complete".to_owned() } else { format!("{} recovery issue(s)", issues.len()) };
         let found = format!("{found}: {cards} cards, {events_replayed} events replayed in {took_ms} ms");
-        core.input(Input::Boot { found, version }, now);
+        core.input(Input::Boot { found, version, gateway: Some(config.gateway.clone()) }, now);
         issues.iter().for_each(|issue| core.found(issue, now));
         for detail in &config.insecure {
             core.input(Input::Alarm { kind: AlarmKind::Insecure, portal: None, detail: detail.clone() }, now);

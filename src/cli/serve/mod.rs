@@ -261,6 +261,16 @@ mod tests {
         tokio::net::UnixStream::connect(&socket).await.unwrap();
     }
 
+    #[tokio::test]
+    async fn the_data_directory_of_another_gateway_is_refused_with_both_ids() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = config(dir.path());
+        serve(&own, async {}, |_| {}).await.unwrap();
+        let other = Site { gateway: "xing2".parse().unwrap(), ..own.clone() };
+        let why = serve(&other, async {}, |_| {}).await.unwrap_err().to_string();
+        assert!(why.contains("is the data directory of gateway `g`, and `xing2` is configured"), "{why}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_task_that_ends_well_is_no_failure() {
         let mut links = JoinSet::new();

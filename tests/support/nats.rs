@@ -74,9 +74,10 @@ impl Cluster {
         self.signal(node, "-STOP");
     }
 
-    /// Lets a server go on.
+    /// Lets a server go on, and waits until it has caught up: a cluster of three that loses another one before has no majority.
     pub fn thaw(&self, node: usize) {
         self.signal(node, "-CONT");
+        self.wait_until_served();
     }
 
     fn signal(&self, node: usize, signal: &str) {

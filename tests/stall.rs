@@ -66,7 +66,8 @@ async fn ask(inbox: &Inbox, orders: &mut mpsc::Receiver<PortalOrder>, card: Card
         let order = tokio::time::timeout(Duration::from_millis(AT_ONCE_MS), orders.recv()).await;
         match order.expect("an answer at once, whatever the disk does").unwrap() {
             PortalOrder::Answer { decision, .. } => return decision.reason_str(),
-            PortalOrder::Mode { .. } => {}
+            // A card that lost its right takes its release back.
+            PortalOrder::Mode { .. } | PortalOrder::Withdraw { .. } => {}
             other => panic!("{other:?}"),
         }
     }

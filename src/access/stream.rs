@@ -126,7 +126,7 @@ impl StreamTrack {
     /// A later epoch begins: its numbers start over.
     fn begin(&mut self, epoch: NonZeroU32) {
         if self.epoch.is_none_or(|before| before < epoch) {
-            self.epoch_gap |= self.epoch.is_some();
+            self.epoch_gap |= self.epoch.is_some() || self.goal.is_some_and(|earlier| earlier.epoch < epoch);
             (self.epoch, self.through) = (Some(epoch), 0);
             self.above.clear();
         }
@@ -189,9 +189,12 @@ impl StreamTrack {
         self.epoch == Some(goal.epoch) && self.through >= goal.seq
     }
 
-    /// Whether what the epochs before this one did can be here: no change of this one repeats it, so only a snapshot brings it.
+    /// Whether what the epochs before this one did can be here: no change of this one repeats it, so only a snapshot brings it. A gateway
+    /// that is new knows of no earlier epoch, and a center may begin with any.
     fn has_earlier_epochs(&self) -> bool {
-        self.epoch.is_none_or(|epoch| epoch == NonZeroU32::MIN || self.snapshot.is_some_and(|at| at.epoch == epoch))
+        let is_begun_here = !self.damaged && !self.epoch_gap;
+        let is_first = |epoch| epoch == NonZeroU32::MIN || self.snapshot.is_some_and(|at| at.epoch == epoch);
+        is_begun_here || self.epoch.is_none_or(is_first)
     }
 
     /// Whether the goal's numbers are all here, and the list still waits for a snapshot.
@@ -246,6 +249,7 @@ impl StreamTrack {
         // goes on, and one that lost something waits for the snapshot of that epoch.
         let is_whole = !self.damaged && self.goal.is_none();
         if goal.seq > 0 || (goal.epoch > NonZeroU32::MIN && !is_whole) {
+            self.epoch_gap |= self.goal.is_some_and(|earlier| earlier.epoch < goal.epoch);
             self.goal = self.goal.max(Some(goal));
         }
         self.settle();
@@ -416,11 +420,16 @@ mod tests {
     fn of_a_later_epoch_only_a_snapshot_reaches_the_goal() {
         let mut new = StreamTrack::default();
         new.set_goal(at(2, 1));
-        let mut lost = StreamTrack::default();
+        new.receive(at(2, 1));
+        assert_eq!((new.goal, new.awaits_snapshot()), (None, false), "it knows of no earlier epoch");
+        let [mut filled, mut lost] = [StreamTrack::default(), StreamTrack::default()];
+        filled.set_goal(at(1, 100));
+        [1, 2].into_iter().for_each(|seq| filled.receive(at(1, seq)));
+        filled.set_goal(at(2, 1));
         [1, 2].into_iter().for_each(|seq| lost.receive(at(1, seq)));
         lost.mark_lost();
         lost.set_goal(at(2, 0));
-        for (mut track, goal) in [(new, at(2, 1)), (lost, at(2, 0))] {
+        for (mut track, goal) in [(filled, at(2, 1)), (lost, at(2, 0))] {
             let damaged = track.damaged;
             track.receive(at(2, 1));
             assert_eq!((track.goal, track.damaged, track.awaits_snapshot()), (Some(goal), damaged, true));

@@ -218,12 +218,17 @@ impl Life {
     }
 
     /// Whether all of the card office's epoch up to this message is here, and what the epoch before had, which only a snapshot of
-    /// this one brings.
+    /// this one brings. A new gateway knows of no epoch before.
     fn reaches(&self, n: u64) -> bool {
         let epoch = self.campus.position(0, n).epoch;
         let is_of_epoch = |n: &u64| self.campus.position(0, *n).epoch == epoch;
         let brings = |taken: &Taken| matches!(taken, Taken::Snapshot(0, through) if is_of_epoch(through));
-        let has_before = epoch.get() == 1 || self.taken.iter().any(|(_, taken)| brings(taken));
+        let is_before = |taken: &Taken| match taken {
+            Taken::Message(0, n) | Taken::Snapshot(0, n) => self.campus.position(0, *n).epoch < epoch,
+            _ => false,
+        };
+        let any = |what: &dyn Fn(&Taken) -> bool| self.taken.iter().any(|(_, taken)| what(taken));
+        let has_before = any(&brings) || (!any(&is_before) && !(self.campus.lost && epoch.get() > 1));
         has_before && (1..=n).filter(is_of_epoch).all(|n| self.has(n))
     }
 

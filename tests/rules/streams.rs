@@ -126,20 +126,34 @@ fn a_new_epoch_does_not_make_an_incomplete_list_whole() {
 }
 
 #[test]
-fn the_first_head_of_a_later_epoch_is_reached_by_a_snapshot_only() {
+fn a_new_gateway_reaches_the_first_head_of_any_epoch_by_its_messages() {
     let mut w = World::new();
     w.link_up();
     w.enrol("A", "p1", RESIDENT);
-    w.head(OFFICE, at(2, 2));
-    w.publish_at(OFFICE, at(2, 2), vec![op::issue("B", "p2")]);
+    w.head(OFFICE, at(3, 2));
+    w.publish_at(OFFICE, at(3, 2), vec![op::issue("B", "p2")]);
     assert_eq!(asks(&mut w, 2_000)[0].1, "gap");
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.publish_at(OFFICE, at(3, 1), vec![op::issue("R", "p3")]);
+    assert_eq!(w.present("gate-in", "A"), "granted", "the gateway knows of no earlier epoch");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_gateway_that_was_still_filled_when_a_later_epoch_began_waits_for_a_snapshot_of_it() {
+    let mut w = World::new();
+    w.link_up();
+    w.enrol("A", "p1", RESIDENT);
+    w.head(OFFICE, at(1, 100));
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("B", "p2")]);
+    w.head(OFFICE, at(2, 1));
     w.publish_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential", "epoch 1 may have revoked it");
     w.assert_replay_is_life();
     w.restart();
     w.link_up();
     assert_eq!(asks(&mut w, 6_000)[0].1, "epoch");
-    send(&mut w, OFFICE, at(2, 2), &entries_of(OFFICE, &[vec![op::report_lost("uid:A")]]));
+    send(&mut w, OFFICE, at(2, 1), &entries_of(OFFICE, &[vec![op::report_lost("uid:A")]]));
     assert_eq!(w.present("gate-in", "A"), "lost");
     w.assert_replay_is_life();
 }

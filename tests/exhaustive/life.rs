@@ -228,7 +228,8 @@ impl Life {
             _ => false,
         };
         let any = |what: &dyn Fn(&Taken) -> bool| self.taken.iter().any(|(_, taken)| what(taken));
-        let has_before = any(&brings) || (!any(&is_before) && !(self.campus.lost && epoch.get() > 1));
+        let knows_before = any(&is_before) || (self.campus.lost && epoch.get() > 1);
+        let has_before = any(&brings) || !knows_before;
         has_before && (1..=n).filter(is_of_epoch).all(|n| self.has(n))
     }
 

@@ -417,28 +417,6 @@ mod tests {
     }
 
     #[test]
-    fn of_a_later_epoch_only_a_snapshot_reaches_the_goal() {
-        let mut new = StreamTrack::default();
-        new.set_goal(at(2, 1));
-        new.receive(at(2, 1));
-        assert_eq!((new.goal, new.awaits_snapshot()), (None, false), "it knows of no earlier epoch");
-        let [mut filled, mut lost] = [StreamTrack::default(), StreamTrack::default()];
-        filled.set_goal(at(1, 100));
-        [1, 2].into_iter().for_each(|seq| filled.receive(at(1, seq)));
-        filled.set_goal(at(2, 1));
-        [1, 2].into_iter().for_each(|seq| lost.receive(at(1, seq)));
-        lost.mark_lost();
-        lost.set_goal(at(2, 0));
-        for (mut track, goal) in [(filled, at(2, 1)), (lost, at(2, 0))] {
-            let damaged = track.damaged;
-            track.receive(at(2, 1));
-            assert_eq!((track.goal, track.damaged, track.awaits_snapshot()), (Some(goal), damaged, true));
-            track.receive_snapshot(at(2, 1));
-            assert_eq!((track.goal, track.damaged, track.awaits_snapshot()), (None, false, false));
-        }
-    }
-
-    #[test]
     fn what_a_message_caused_shows_that_the_message_was_lost() {
         let lost = |evidence| {
             let mut track = StreamTrack::default();

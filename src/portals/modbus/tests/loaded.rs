@@ -35,6 +35,20 @@ async fn on_a_line_whose_round_takes_longer_than_a_second_every_card_opens() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_a_line_whose_turn_is_longer_than_a_latch_may_wait_elsewhere_cards_still_open() {
+    let line = devices(&whole_doors(80));
+    let rig = Rig::on(&line, Some(9600), whole_doors(80), &[CARD]);
+    rig.online().await;
+    sleep(ms(12_000)).await;
+    for unit in [1, 40, 80] {
+        line.present(unit, 0, uid(CARD));
+        rig.relay(unit, 0, true).await;
+        sleep(ms(700)).await;
+    }
+    assert_eq!(rig.count(|input| matches!(input, Input::Request(request) if request.stale)), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn on_a_loaded_line_that_loses_answers_of_all_units_cards_still_open() {
     let line = devices(&whole_doors(20));
     // In all 4 of 100 answers are lost, late, garbled or foreign.

@@ -23,7 +23,8 @@ use crate::access::stream::StreamTrack;
 use crate::access::trip::TripRecord;
 use crate::wire::{down, snapshot};
 
-/// Leads every value. A generation of another version is set aside and its state replayed from the journal.
+/// Leads every value. A generation of another version is set aside and its state replayed from the journal. Before it is raised,
+/// keep a directory of the program that writes this one: `tests/formats/README.md`.
 const RECORD_VERSION: u8 = 11;
 /// The oldest version that is read. Version 6 added the entries `Passages` and `ReportsPassing`, version 7 `Trips`, version 8
 /// `DayOfVisitor`, version 9 `Marks`, version 10 `BoxOff`, version 11 `Gateway` and `Owner`.

@@ -41,6 +41,8 @@ pub struct Run {
     stepper: Stepper<State>,
     uplink: mpsc::Receiver<UplinkOrder>,
     orders: mpsc::Receiver<PortalOrder>,
+    /// The last event of its start.
+    pub began: u64,
     pub clock: Clock,
     pub manual: ManualClock,
     decoder: Decoder,
@@ -101,7 +103,9 @@ impl Run {
                 Integrity::Damaged { .. } => core.damaged(from, to, now),
             }
         }
-        core.input(Input::Boot { found: String::new(), version: "simulated".to_owned(), gateway: None }, now);
+        let gateway = Some(id.clone());
+        core.input(Input::Boot { found: String::new(), version: "simulated".to_owned(), gateway }, now);
+        let began = core.engine().state().last_n;
         issues.iter().for_each(|issue| core.found(issue, now));
         let feed = Feed::new(AuditAckBy::Center, store.acked());
         let decoder = Decoder { gateway: id.clone(), streams: streams.to_vec() };
@@ -113,6 +117,7 @@ impl Run {
             stepper,
             uplink,
             orders,
+            began,
             clock,
             manual,
             decoder,

@@ -316,18 +316,23 @@ impl Life {
         self.start(place);
     }
 
-    fn start(&mut self, place: usize) {
+    pub fn start(&mut self, place: usize) {
         let wall = Timestamp(self.now().0 + self.sites[place].off_ms);
         let site = &mut self.sites[place];
         site.boots += 1;
         let (run, found) = Run::start(&site.id, &site.disk, wall, format!("{}-{}", site.id, site.boots));
         site.run = run;
-        // Neither a cut of the power nor a write that failed leaves more behind than an unfinished end.
+        // Neither a cut of the power nor a write that failed nor an upgrade leaves more behind than an unfinished end.
         let is_damage = |issue: &RecoveryIssue| {
-            use RecoveryIssue::{BadBytes, ChainBroken, NotApplied, OutOfOrder, SegmentUnreadable};
+            use RecoveryIssue::{BadBytes, ChainBroken, GenerationSetAside, NotApplied, OutOfOrder, SegmentUnreadable};
             matches!(
                 issue,
-                BadBytes { .. } | ChainBroken { .. } | NotApplied { .. } | OutOfOrder { .. } | SegmentUnreadable { .. }
+                GenerationSetAside { .. }
+                    | BadBytes { .. }
+                    | ChainBroken { .. }
+                    | NotApplied { .. }
+                    | OutOfOrder { .. }
+                    | SegmentUnreadable { .. }
             )
         };
         let is_well = found.integrity == Integrity::Complete && !found.issues.iter().any(is_damage);

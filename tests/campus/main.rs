@@ -38,6 +38,7 @@ mod oracle;
 mod plan;
 mod site;
 mod steps;
+mod upgrade;
 #[path = "../support/world.rs"]
 mod world;
 

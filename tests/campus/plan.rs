@@ -48,6 +48,8 @@ pub enum Act {
     Crash,
     /// A gateway is stopped and started.
     Restart,
+    /// A gateway loses its power, and a later program starts from what it has left: one crash in [`UPGRADES`].
+    Upgrade,
 }
 
 use Act::*;
@@ -77,6 +79,9 @@ const WEIGHTS: [(Act, usize); 21] = [
     (Restart, 3),
 ];
 
+/// Of so many crashes one is an upgrade.
+const UPGRADES: u64 = 3;
+
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -95,7 +100,8 @@ pub fn plan(seed: u64, count: usize) -> Vec<Step> {
             place = place.saturating_sub(*weight);
             here
         });
-        Step { act: drawn.unwrap().0, number: dice.next() }
+        let (act, number) = (drawn.unwrap().0, dice.next());
+        Step { act: if act == Crash && number.is_multiple_of(UPGRADES) { Upgrade } else { act }, number }
     };
     (0..count).map(|_| step()).collect()
 }

@@ -122,6 +122,10 @@ impl Life {
                 self.crash(place, dice.below(2_000));
                 self.back(place, dice);
             }
+            Act::Upgrade => {
+                self.upgrade(place, dice);
+                self.back(place, dice);
+            }
             Act::Restart => {
                 self.restart(place);
                 self.back(place, dice);

@@ -43,6 +43,11 @@ impl Program {
         Self::spawn(command.args(["run", "--config", &config]), Some(filter))
     }
 
+    /// `run` of another program than the one under test.
+    pub fn other(program: &str, config: &Path) -> Self {
+        Self::spawn(Command::new(program).args(["run", "--config", &config.display().to_string()]), None)
+    }
+
     pub fn start(args: &[&str]) -> Self {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_dormgate")).args(args), None)
     }

@@ -348,6 +348,10 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
 /// The directory of the data, in which the operator's socket must fit.
 fn data_dir_of(cx: &Context<'_>, key: &secret::FileKey) -> Option<PathBuf> {
     let dir = cx.path(key)?;
+    if dir.symlink_metadata().is_ok() && !dir.is_dir() {
+        let why = format!("`{}` is not a directory; name one, or a path where one can be made", dir.display());
+        key.wrong(cx.log, why);
+    }
     let bytes = dir.join(SOCKET_NAME).as_os_str().len();
     if bytes > SOCKET_PATH_BYTES_MAX {
         let why = format!(

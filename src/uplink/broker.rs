@@ -114,7 +114,7 @@ impl BrokerWatch {
         if self.session_kept && is_lost && self.lost.insert(stream.clone()) {
             let first = missing.first().map_or(have.seq + 1, |(from, _)| *from);
             let detail = format!(
-                "the broker kept the session, and yet messages of {stream} are missing from {first} on; they are asked for again. Raise `max_queued_messages` at the broker (a stock mosquitto keeps 1 000 and drops the newest), or look whether the center published them"
+                "the broker kept the session, and yet messages of {stream} are missing from {first} on; they are asked for again. Raise `max_queued_messages` at the broker (a stock mosquitto keeps 1 000 and drops the newest), or look whether the center published them, or whether an older data directory was put back here"
             );
             self.found(BrokerFault::LosesMessages, stream.as_str(), &detail);
         }

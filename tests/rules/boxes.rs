@@ -406,8 +406,9 @@ fn a_posture_that_ends_and_one_that_begins_reach_a_box_that_is_on() {
 fn a_box_taken_out_of_the_configuration_is_forgotten_at_the_next_start() {
     let mut w = occupied();
     w.setup.portals.retain(|p| p.id.as_str() != "power-412");
-    w.restart();
+    assert_eq!(w.restart().alarms(), [AlarmKind::PowerWithoutCard], "its relay was not switched");
     assert!(!w.is_on("power-412"));
+    assert_eq!(w.restart().alarms(), []);
     w.assert_replay_is_life();
 }
 

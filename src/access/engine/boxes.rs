@@ -265,13 +265,17 @@ impl Engine {
         }
     }
 
-    /// A box that the configuration does not name any more cannot be driven; it is remembered as off.
+    /// A box that the configuration does not name any more cannot be driven: it is remembered as off, and somebody has to look.
     pub(super) fn forget_boxes_without_portal(&mut self, now: Now) {
         let is_box = |id: &PortalId| self.portal(id.as_str()).is_some_and(|p| p.kind == PortalKind::PowerBox);
         let gone: Vec<_> =
             self.state.boxes.iter().filter(|(id, _)| !is_box(id)).map(|(id, by)| (id.clone(), *by)).collect();
         for (portal, by) in gone {
             self.record_off(&portal, Some(by), OffCause::Denied(Reason::UnknownPortal), now);
+            let detail = format!(
+                "`{portal}` was on when it left the configuration: its relay was not switched; switch it off by hand, or configure it again"
+            );
+            self.alarm(AlarmKind::PowerWithoutCard, Some(&portal), by.card(), detail, now);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Alarms: at once, and then at most one in 10 minutes of one kind, portal and card, with the count of what was held back.
 
 use dormgate::access::effect::Effect;
-use dormgate::access::engine::{ALARM_QUIET_MS, STORE_WRITES};
+use dormgate::access::engine::{ALARM_CARDS_MAX, ALARM_QUIET_MS, STORE_WRITES};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::ClockTrust;
 use dormgate::access::input::{ClockChange, Input, Operator, PortalReport, TrustedBy};
@@ -53,6 +53,21 @@ fn a_dead_card_left_in_a_box_is_one_alarm() {
     let of = |kind| raised.iter().filter(|k| **k == kind).count();
     assert_eq!((of(AlarmKind::DeadCard), of(AlarmKind::WrongTries)), (1, 1));
     assert!(of(AlarmKind::PowerWithoutCard) <= 2, "at most one for the card and one for the box: {raised:?}");
+}
+
+#[test]
+fn a_box_that_reports_ever_new_cards_raises_an_alarm_for_a_few_of_them_and_one_for_all_the_others() {
+    let mut w = World::new();
+    let mut with_new_cards = |count: usize| {
+        let cards = (0..count).map(|n| format!("2B{n:06X}"));
+        let seen: Vec<_> = cards.map(|card| w.sits("power-412", &card, Some(true))).collect();
+        w.pass_ms(ALARM_QUIET_MS);
+        let all = seen.iter().flat_map(counted);
+        all.filter(|(kind, _)| *kind == AlarmKind::PowerWithoutCard).map(|(_, held_back)| held_back).collect::<Vec<_>>()
+    };
+    assert_eq!(with_new_cards(100), [0; ALARM_CARDS_MAX + 1]);
+    let again = with_new_cards(ALARM_CARDS_MAX + 1);
+    assert_eq!((again.len(), again.last()), (ALARM_CARDS_MAX + 1, Some(&(100 - ALARM_CARDS_MAX as u64 - 1))));
 }
 
 #[test]

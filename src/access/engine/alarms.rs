@@ -19,6 +19,9 @@ pub const ALARM_QUIET_MS: u64 = 600_000;
 /// Kinds, portals and cards remembered at once; beyond it the one raised longest ago is forgotten.
 pub const ALARMS_REMEMBERED_MAX: usize = 4_096;
 
+/// Cards for which one portal raises alarms of one kind within [`ALARM_QUIET_MS`]; those of further ones count as one.
+pub const ALARM_CARDS_MAX: usize = 20;
+
 /// How the detail of an alarm [`AlarmKind::Store`] begins that ends when the store writes again: it fails, or does not come back.
 pub const STORE_WRITES: [&str; 2] = ["the store cannot be written", "a write to the store has been under way"];
 /// Most open alarms that the status names.
@@ -32,6 +35,8 @@ const RELEASE: &str = "release";
 const LINK: &str = "link";
 /// The rule by which a list that is not whole raises [`AlarmKind::List`]; of a stream, the stream's name follows.
 const NOT_WHOLE: &str = "not whole";
+/// The rule by which all cards beyond [`ALARM_CARDS_MAX`] raise one alarm.
+const FURTHER: &str = "further cards";
 /// What to do about a damaged stream that stays so.
 const NOT_SENT_REMEDY: &str =
     "if the center of one sends nothing, have it publish a head, or remove the stream from the configuration";
@@ -113,6 +118,19 @@ impl Alarms {
         Some(0)
     }
 
+    /// Whether a portal has raised this kind for so many cards that this one counts among the further ones: a device that reports ever new
+    /// cards must not fill what a person looks at.
+    fn is_of_further_card(&self, key: &Key, now: Now) -> bool {
+        let (kind, portal, uid, _) = key;
+        if portal.is_none() || uid.is_none() || self.raised.contains_key(key) {
+            return false;
+        }
+        let from = (*kind, portal.clone(), None, String::new());
+        let here = self.raised.range(from..).take_while(|((k, p, ..), _)| k == kind && p == portal);
+        let is_recent = |raised: &Raised| now.mono.since_ms(raised.at) < ALARM_QUIET_MS;
+        here.filter(|((_, _, uid, _), raised)| uid.is_some() && is_recent(raised)).count() >= ALARM_CARDS_MAX
+    }
+
     /// When the first of those that stand may be raised.
     fn next(&self) -> Option<Mono> {
         let standing = self.raised.values().filter(|raised| raised.stands.is_some());
@@ -166,7 +184,11 @@ impl Engine {
     }
 
     /// Raises an alarm at a portal, unless one with this key was raised a short time ago.
-    fn raise(&mut self, key: Key, portal: Option<&PortalId>, detail: String, now: Now) {
+    fn raise(&mut self, mut key: Key, portal: Option<&PortalId>, mut detail: String, now: Now) {
+        if self.alarms.is_of_further_card(&key, now) {
+            key = (key.0, key.1, None, FURTHER.to_owned());
+            detail = format!("more than {ALARM_CARDS_MAX} cards raised this here in 10 min; of the last: {detail}");
+        }
         let (kind, _, uid, _) = key;
         let Some(count) = self.alarms.admit(key, &detail, now) else {
             return self.deadlines.set(Due::Alarms, self.alarms.next());

@@ -64,7 +64,7 @@ use super::state::State;
 use super::transform::Transform;
 
 use alarms::Alarms;
-pub use alarms::{ALARM_QUIET_MS, OPEN_LISTED_MAX, STORE_WRITES};
+pub use alarms::{ALARM_CARDS_MAX, ALARM_QUIET_MS, OPEN_LISTED_MAX, STORE_WRITES};
 use deadlines::{Deadlines, Due};
 use doors::Doors;
 pub use edges::EDGE_CHECK_MS;

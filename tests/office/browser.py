@@ -225,6 +225,17 @@ def wrong_input(browser):
             console.check(f"{name} {fields}")
             for field in fields:
                 form.locator(f"[name={field}]").fill("")
+        # An end of which a part is missing is no enrolment without an end.
+        form = console.form("enrol")
+        for field, value in {"uid": NEW, "holder": HOLDER, "gate": "*"}.items():
+            form.locator(f"[name={field}]").fill(value)
+        end = form.locator("[name=not_after]")
+        end.press_sequentially("12312026" if language == "en" else "2026")
+        form.locator("button[type=submit]").click()
+        expect(form.locator(".wrong")).to_contain_text({"en": "not complete", "zh": "未填完整"}[language])
+        expect(end).to_be_focused()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        console.check("a date that is not complete")
         assert console.published() == before, console.published()
         # A text that names nothing, and one that cannot.
         page = console.open("card")

@@ -56,6 +56,9 @@ export function show(main, { rest }) {
       if (missing) {
         return showWrong(own, { field: missing.name, code: "missing", message: missing.closest("label").firstChild.textContent }, () => missing);
       }
+      // A date of which a part is not filled in has no value, and would be no date at all.
+      const half = [...own.elements].find((element) => element.validity?.badInput);
+      if (half) return showWrong(own, { field: half.name, code: "incomplete", message: half.closest("label").firstChild.textContent }, () => half);
       const op = read(data);
       // A card that is enrolled for no zone is wanted by nobody who fills in this form; `withdraw` is for that.
       if (op.entitlements?.length === 0) return showWrong(own, { field: "ops[0].entitlements", code: "missing", message: t("zones") }, field);

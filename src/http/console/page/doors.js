@@ -97,7 +97,7 @@ export function show(main, { said }) {
     const posture = h("form", { class: "row", onsubmit: (event) => {
       event.preventDefault();
       const chosen = new FormData(posture).get("posture");
-      order(`${t(`posture_${chosen}`)}: ${t("every_portal")}`, meansEverywhere(chosen), { order: "posture", portals: [], posture: chosen }, true);
+      order(`${t(`posture_${chosen}`)}: ${t("every_portal")}`, meansEverywhere(chosen), { order: "posture", posture: chosen }, true);
     } }, choice("posture", `${t("posture")}: ${t("every_portal")}`, common()), h("button", { type: "submit", class: "risk" }, t("set")));
     everywhere = posture.querySelector("select");
     const fire = h("form", { class: "row", onsubmit: (event) => {

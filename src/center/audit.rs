@@ -26,6 +26,8 @@ use crate::wire::up::{self, AuditBody};
 
 /// Most ranges of numbers that are remembered as gone of one gateway. A gap that only others fill is waited for.
 const GONE_MAX: usize = 4_096;
+/// The last number that an event may have: a database has none beyond, and no audit reaches it.
+const EVENT_MAX: u64 = i64::MAX as u64;
 /// A gap that is still there this many seconds after it was first seen is a loss. Less than the 30 s after which a gateway sends
 /// again what nobody acknowledged.
 pub const GAP_IS_LOSS_S: i64 = 20;
@@ -336,7 +338,11 @@ struct Read<'b> {
 /// The events of a batch up to the first that cannot be read, and what is wrong with that one.
 fn read(body: &AuditBody) -> (Vec<Read<'_>>, Option<AuditTrouble>) {
     let mut events = Vec::with_capacity(body.events.len());
-    for (event, n) in body.events.iter().zip(body.first..) {
+    for (event, place) in body.events.iter().zip(0..) {
+        let Some(n) = body.first.checked_add(place).filter(|n| *n <= EVENT_MAX) else {
+            let what = format!("its events begin at {}, and no audit reaches numbers beyond {EVENT_MAX}", body.first);
+            return (events, Some(AuditTrouble::Unreadable(what)));
+        };
         let bytes = event.get().as_bytes();
         match audit::decode(bytes) {
             Ok(decoded) if decoded.event.n == n && !bytes.contains(&b'\n') => events.push(Read { decoded, bytes }),

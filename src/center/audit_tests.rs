@@ -18,6 +18,13 @@ fn log_gap(n: u64, ranges: &[(u64, u64)], prev: &Hash) -> Vec<u8> {
     audit::encode(&event, &[], prev)
 }
 
+/// An event of its own with this number.
+fn numbered(n: u64) -> Vec<u8> {
+    let now = Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted };
+    let gap = Event::LogGap { from: 1, to: u64::MAX, cause: GapCause::HardLimit, ranges: Vec::new() };
+    audit::encode(&AuditEvent::new(n, "b1", now, gap), &[], &audit::NO_HASH)
+}
+
 fn take_after(center: &mut Center, after: u64, first: u64, events: &[Vec<u8>]) -> (Vec<u64>, Vec<AuditTrouble>) {
     let batch = encode_audit("b1", after, first, events).unwrap();
     let (received, _) = center.receive_audit(&gateway(), &batch, NOW).unwrap();
@@ -249,4 +256,31 @@ fn in_a_database_both_chains_of_a_rollback_are_found() {
     let found = Reader::open(&dir.path().join("center.db")).unwrap().search(&all).unwrap();
     let found: Vec<_> = found.into_iter().map(|row| row.body.into_bytes()).collect();
     assert_eq!(found, [before, now[4..].to_vec()].concat());
+}
+
+/// Whoever has the account of one gateway at the broker may publish any number, and must not end the center with it.
+#[test]
+fn an_event_with_a_number_that_no_audit_reaches_is_unreadable_and_the_next_batch_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let wrong = |first: u64, ns: &[u64]| {
+        let events = ns.iter().map(|n| String::from_utf8(numbered(*n)).unwrap()).collect::<Vec<_>>().join(",");
+        let last = u64::MAX;
+        format!(r#"{{"v":1,"boot":"b1","first":{first},"last":{last},"after":{last},"events":[{events}]}}"#)
+            .into_bytes()
+    };
+    for (first, ns) in [
+        (u64::MAX, vec![u64::MAX]),
+        (u64::MAX - 1, vec![u64::MAX - 1, u64::MAX, 0]),
+        (u64::MAX, vec![u64::MAX, 0, 1]),
+        (EVENT_MAX + 1, vec![EVENT_MAX + 1]),
+    ] {
+        let (received, ack) = center.receive_audit(&gateway(), &wrong(first, &ns), NOW).unwrap();
+        assert!(received.events.is_empty() && ack.is_none(), "{first}");
+        let [AuditTrouble::Unreadable(why)] = received.trouble.as_slice() else { panic!("{:?}", received.trouble) };
+        assert!(why.contains("no audit reaches"), "{why}");
+    }
+    let (received, _) = center.receive_audit(&gateway(), &wrong(0, &[0]), NOW).unwrap();
+    assert!(received.events.is_empty(), "{received:?}");
+    assert_eq!(take(&mut center, 1, &chain(1, 2, audit::NO_HASH), NOW), (vec![1, 2], vec![], 2));
 }

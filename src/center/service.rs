@@ -187,6 +187,17 @@ impl<S: Storage> Service<S> {
         *self.up.borrow()
     }
 
+    /// Whether its task is there; without it every order is answered [`CenterError::Stopped`].
+    #[cfg(feature = "center")]
+    pub(super) fn is_running(&self) -> bool {
+        !self.orders.is_closed()
+    }
+
+    /// Waits until its task has ended: it was closed, or it failed.
+    pub(crate) async fn ended(&self) {
+        self.orders.closed().await;
+    }
+
     /// Why the broker is not connected, while that is so and an attempt has failed.
     pub async fn last_failure(&self) -> Option<String> {
         let why = self.order(Order::LastFailure).await.ok().flatten()?;

@@ -122,10 +122,11 @@ impl Uplink {
             return;
         };
         // One batch has no hole; what the store has dropped lies between batches, and the batch behind it reports where it began.
-        let run = events.iter().zip(first..).take_while(|(event, n)| event.n == *n).map(|(event, _)| &event.json);
+        let run =
+            events.iter().zip(first..=u64::MAX).take_while(|(event, n)| event.n == *n).map(|(event, _)| &event.json);
         let run = run.collect::<Vec<_>>();
         let Some(body) = up::encode_audit(&self.boot, from.saturating_sub(1), first, &run) else { return };
-        let last = first + u64::try_from(run.len()).unwrap_or(1) - 1;
+        let last = first.saturating_add(u64::try_from(run.len()).unwrap_or(1).saturating_sub(1));
         // The feed sends it again, not the outbox.
         let retention = Retention::Until(now + Duration::from_secs(RESEND_S));
         match self.publish(Up::Audit, body, retention) {

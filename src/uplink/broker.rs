@@ -112,7 +112,7 @@ impl BrokerWatch {
         let is_quiet = self.news_at.is_none_or(|at| now - at > Duration::from_millis(QUIET_MS));
         let is_lost = *reason == ResyncReason::Gap && (is_quiet || !missing.is_empty());
         if self.session_kept && is_lost && self.lost.insert(stream.clone()) {
-            let first = missing.first().map_or(have.seq + 1, |(from, _)| *from);
+            let first = missing.first().map_or(have.seq.saturating_add(1), |(from, _)| *from);
             let detail = format!(
                 "the broker kept the session, and yet messages of {stream} are missing from {first} on; they are asked for again. Raise `max_queued_messages` at the broker (a stock mosquitto keeps 1 000 and drops the newest), or look whether the center published them, or whether an older data directory was put back here"
             );
@@ -239,5 +239,15 @@ mod tests {
         assert_eq!(faults(&watch), [BrokerFault::DropsAnswers]);
         watch.answered(&stream);
         assert_eq!(faults(&watch), []);
+    }
+
+    #[test]
+    fn what_a_center_ends_its_numbers_with_ends_nothing_here() {
+        let (mut watch, now) = connected();
+        watch.up(true, now);
+        let have = Have { epoch: 1, seq: u64::MAX };
+        let stream = "office".parse().unwrap();
+        watch.asks(&Resync { stream, reason: ResyncReason::Gap, have, missing: Vec::new() }, later(now, 2));
+        assert_eq!(faults(&watch), [BrokerFault::LosesMessages]);
     }
 }

@@ -65,7 +65,7 @@ impl Feed {
     /// A feed from behind event `acked`.
     #[must_use]
     pub fn new(by: AuditAckBy, acked: u64) -> Self {
-        Self { by, acked, next: acked + 1, sent: acked, under_way: VecDeque::new(), waiting_since: None }
+        Self { by, acked, next: acked.saturating_add(1), sent: acked, under_way: VecDeque::new(), waiting_since: None }
     }
 
     /// The last event that the center has.
@@ -83,7 +83,7 @@ impl Feed {
     /// A batch that begins at `first` and ends with `last` was published as `id`.
     pub fn sent(&mut self, last: u64, id: MessageId, now: Instant) {
         self.under_way.push_back(Batch { last, id, delivered: false });
-        self.next = last + 1;
+        self.next = last.saturating_add(1);
         self.sent = self.sent.max(last);
         self.waiting_since.get_or_insert(now);
     }
@@ -115,7 +115,7 @@ impl Feed {
 
     fn moved(&mut self, through: u64, now: Instant) -> u64 {
         self.acked = through;
-        self.next = self.next.max(through + 1);
+        self.next = self.next.max(through.saturating_add(1));
         self.under_way.retain(|batch| batch.last > through);
         self.waiting_since = (!self.under_way.is_empty()).then_some(now);
         through
@@ -134,7 +134,7 @@ impl Feed {
     pub fn start_again(&mut self) {
         self.under_way.clear();
         self.waiting_since = None;
-        self.next = self.acked + 1;
+        self.next = self.acked.saturating_add(1);
     }
 }
 
@@ -220,5 +220,16 @@ mod tests {
         assert_eq!((feed.delivered(MessageId(6), now), feed.wants(2000)), (None, Some(401)));
         feed.sent(600, MessageId(7), now);
         assert_eq!((feed.delivered(MessageId(7), now), feed.acked()), (Some(600), 600));
+    }
+
+    #[test]
+    fn the_last_number_that_there_is_ends_nothing() {
+        let now = Instant::now();
+        let mut feed = Feed::new(AuditAckBy::Center, u64::MAX - 1);
+        assert_eq!(feed.wants(u64::MAX), Some(u64::MAX));
+        feed.sent(u64::MAX, MessageId(1), now);
+        assert_eq!(feed.acknowledged(u64::MAX, u64::MAX, now), Ok(Some(u64::MAX)));
+        feed.start_again();
+        assert_eq!((feed.acked(), Feed::new(AuditAckBy::Center, u64::MAX).wants(7)), (u64::MAX, None));
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct EventLog {
     run: i64,
     ring: Mutex<Ring>,
     newest: watch::Sender<u64>,
+    /// Open while there is a task that collects.
+    collects: watch::Receiver<()>,
     /// The [`LISTENERS_MAX`] places.
     listeners: Arc<Semaphore>,
 }
@@ -57,14 +59,17 @@ pub(super) struct EventLog {
 impl EventLog {
     /// Collects `reports` in a task of its own.
     pub(super) fn start(mut reports: broadcast::Receiver<Report>, metrics: Metrics, clock: &Clock) -> Arc<Self> {
+        let (collecting, collects) = watch::channel(());
         let log = Arc::new(Self {
             run: clock.now().wall.0,
             ring: Mutex::default(),
             newest: watch::Sender::new(0),
+            collects,
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
         });
         let collected = Arc::clone(&log);
         tokio::spawn(async move {
+            let _collecting = collecting;
             loop {
                 match reports.recv().await {
                     Ok(report) => {
@@ -98,6 +103,12 @@ impl EventLog {
         ring.events.push_back(Arc::new(Kept { n, gateway, kind, data }));
         drop(ring);
         self.newest.send_replace(n);
+    }
+
+    /// Waits until nothing is collected any more.
+    pub(super) async fn ended(&self) {
+        let mut collects = self.collects.clone();
+        while collects.changed().await.is_ok() {}
     }
 
     /// The first event after number `after`; `Err`: the number of the oldest that is kept, because those before it are not.

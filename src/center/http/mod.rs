@@ -126,6 +126,14 @@ impl Api {
         self.doorkeeper.replace(clients);
     }
 
+    /// Waits until a task of the center has ended without being ordered to: what is left only looks alive.
+    pub async fn ended(&self) {
+        tokio::select! {
+            () = self.service.ended() => {}
+            () = self.events.ended() => {}
+        }
+    }
+
     /// Delivers what is under way and ends the center. `false`: not all of it was delivered within `within`; the next start publishes
     /// the rest.
     pub async fn close(&self, within: Duration) -> bool {
@@ -212,10 +220,13 @@ pub async fn serve(
 }
 
 async fn readyz(State(api): State<Shared>) -> Response {
-    if api.service.is_up() {
-        return "ready\n".into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, "not ready: the broker is not connected\n").into_response()
+    // What was known of the link stays as it was when the task failed.
+    let why = match (api.service.is_running(), api.service.is_up()) {
+        (true, true) => return "ready\n".into_response(),
+        (true, false) => "the broker is not connected",
+        (false, _) => "the center has stopped",
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
 }
 
 async fn no_method(method: Method) -> Failure {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::body::{Bytes, to_bytes};
 use axum::http::HeaderMap;
+use futures_util::FutureExt;
 use serde_json::Value;
 
 use super::auth::Client;
@@ -184,6 +185,20 @@ fn api(dir: &std::path::Path) -> Api {
     let service = Service::start(center, link, clock.clone(), Attention::Everything).unwrap();
     let (_, zone) = timezone("Asia/Shanghai").unwrap();
     Api::new(service, specs, Reader::open(&file).unwrap(), &[], (&clock, zone))
+}
+
+#[tokio::test]
+async fn without_the_task_of_its_center_it_is_not_ready_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Arc::new(api(dir.path()));
+    let ready = || async { to_bytes(readyz(State(Arc::clone(&api))).await.into_body(), 100).await.unwrap() };
+    assert_eq!(ready().await, "not ready: the broker is not connected\n");
+    let ended = api.ended();
+    assert!(ended.now_or_never().is_none(), "it works");
+    let asked = api.service.ask(|_| panic!("as if a message were too much for it")).await;
+    assert!(matches!(asked, Err(CenterError::Stopped)));
+    api.ended().await;
+    assert_eq!(ready().await, "not ready: the center has stopped\n");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub(super) struct Logged {
     audit: HashMap<(GatewayId, Discriminant<AuditTrouble>), Instant>,
     /// The same of the streams in which a gateway is ahead: all of them have one cause.
     ahead: HashMap<StreamName, Instant>,
+    /// The same of retained copies where there should be none.
+    retained: HashMap<(GatewayId, Up), Instant>,
 }
 
 impl Logged {
@@ -54,6 +56,9 @@ impl<S: Storage> Work<S> {
             }
             return false;
         }
+        if message.retain && up != Up::State {
+            return self.pass_over(&gateway, up, message);
+        }
         let mut is_noted = false;
         match self.decode(&gateway, up, &message.payload) {
             Ok(events) => {
@@ -69,6 +74,20 @@ impl<S: Storage> Work<S> {
             }
         }
         is_noted
+    }
+
+    /// Passes over what a broker kept of a topic that no gateway has retained: somebody else published it, or it is of any age, and it
+    /// would come again at each start.
+    fn pass_over(&mut self, gateway: &GatewayId, up: Up, message: &Message) -> bool {
+        let problem = format!(
+            "`{}`: a retained copy is passed over; nothing is retained there. Clear it at the broker, and look who may publish there",
+            message.topic
+        );
+        if rested(&mut self.logged.retained, (gateway.clone(), up), Instant::now()) {
+            warn!("{problem}");
+        }
+        self.report(Some(gateway), GatewayEvent::Problem(problem));
+        false
     }
 
     /// Logs what is wrong with an audit: once an hour of each kind and gateway, because a gateway sends again what is not acknowledged.

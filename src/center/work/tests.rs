@@ -80,3 +80,33 @@ async fn what_is_no_state_is_refused_and_a_state_ends_the_wait_for_what_was_ackn
     assert_eq!(taken[0], GatewayEvent::Trouble(AuditTrouble::Lost { from: 1, to: 3 }));
     assert!(matches!(&taken[1], GatewayEvent::Audit(events) if events.len() == 1));
 }
+
+/// What a broker kept of such a topic is not from a gateway that keeps to the contract, and comes again at each start.
+#[tokio::test]
+async fn a_retained_copy_is_passed_over_where_a_gateway_retains_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut work, mut received) = self::work(center(dir.path(), Layout::One));
+    let ack = r#"{"v":1,"outcome":"stale","applied_through":0,"missing":[],"errors":[],"durable_at":"2026-09-01T08:00:00.000Z"}"#;
+    let bodies = [
+        (Up::Audit, up::encode_audit("b1", 0, 1, &chain(1, 1, [0; 32])).unwrap()),
+        (Up::Resync, asked().payload),
+        (Up::Ack, ack.as_bytes().to_vec()),
+        (Up::Reply, br#"{"v":1,"jti":"j","status":"done"}"#.to_vec()),
+        (Up::Alarm, br#"{"v":1,"n":1,"at":"2026-09-01T08:00:00.000Z","kind":"store","detail":""}"#.to_vec()),
+        (Up::State, br#"{"v":1,"state":"offline","boot":"b1","conn":1}"#.to_vec()),
+    ];
+    for (up, payload) in bodies {
+        for retain in [true, false] {
+            let topic = Topic::Up(gateway(), up).to_string();
+            work.receive(&Message { topic: topic.clone(), payload: payload.clone(), retain, dup: false, ack: None });
+            work.send();
+            let event = received.try_recv().unwrap().event;
+            let is_passed_over = match &event {
+                GatewayEvent::Problem(why) => why.starts_with(&format!("`{topic}`: a retained copy")),
+                _ => false,
+            };
+            assert_eq!(is_passed_over, retain && up != Up::State, "{topic}, retained: {retain}: {event:?}");
+            assert!(received.try_recv().is_err(), "{topic}");
+        }
+    }
+}

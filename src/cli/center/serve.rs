@@ -108,6 +108,8 @@ async fn attend(file: &Path, site: CenterSite) -> Result<(), Failure> {
                 Ok(Err(error)) => format!("the API ended: {error}").into(),
                 _ => "the API ended".into(),
             }),
+            // The service manager starts it again, and the next start publishes what is not delivered yet.
+            () = api.ended() => return Err("the center has stopped by a fault of the program; see the lines before".into()),
         }
     }
     notify(&[NotifyState::Stopping]);

@@ -58,7 +58,11 @@ impl Watch {
         let mut reports = service.reports_since_start();
         print_error(listening);
         loop {
-            match reports.recv().await {
+            let report = tokio::select! {
+                report = reports.recv() => report,
+                () = service.ended() => Err(RecvError::Closed),
+            };
+            match report {
                 Ok(report) => {
                     // Whoever reads may have gone away; then nothing is left to do here.
                     if self.print(report.gateway.as_ref(), &report.event).await != Exit::Done {

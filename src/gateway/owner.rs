@@ -270,7 +270,7 @@ impl GatewayCore {
     /// Takes a digest: the engine compares it with the center's, and the state that has it is published.
     pub fn digested(&mut self, digested: Option<Digested>, now: Now) {
         let stream = self.digests.take(digested);
-        self.publication.changed = true;
+        self.publication.changed(now.mono);
         let Some(stream) = stream else { return };
         let track = self.engine.state().streams.get(&stream).filter(|track| track.above.is_empty());
         let at = track.and_then(|track| Some(Position { epoch: track.epoch?, seq: track.through }));
@@ -364,7 +364,7 @@ impl GatewayCore {
                 Effect::Resync(resync) => drop(self.dispatch.uplink(UplinkOrder::Resync(resync))),
                 Effect::Metered { portal, power_w, energy_kwh } => self.metrics.metered(&portal, power_w, energy_kwh),
                 Effect::StateChanged => {
-                    self.publication.changed = true;
+                    self.publication.changed(now.mono);
                     self.digests.changed(now.mono);
                 }
             }

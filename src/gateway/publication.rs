@@ -19,6 +19,9 @@ use crate::wire::digest::{self, card_lines, other_lines};
 const STATE_MIN_MS: u64 = 1_000;
 /// Longest time between two publications of the state, in milliseconds (wire contract, section 3).
 const STATE_MAX_MS: u64 = 60_000;
+/// Time from a change to the publication of the state, in milliseconds: the acknowledgement is on its way before, and the digest of a
+/// list that was changed is in the same state.
+const STATE_SETTLE_MS: u64 = 400;
 /// Cards looked at in one slice; some hundred microseconds.
 const SLICE_CARDS: usize = 256;
 /// Shortest time between the beginnings of two digests, in milliseconds.
@@ -183,11 +186,11 @@ fn progress_of(track: &StreamTrack) -> Progress {
     (track.epoch.map_or(0, std::num::NonZeroU32::get), track.through, track.above.clone(), track.snapshots)
 }
 
-/// When the state is published: on change at most once in [`STATE_MIN_MS`], and every [`STATE_MAX_MS`].
+/// When the state is published: [`STATE_SETTLE_MS`] after a change, at most once in [`STATE_MIN_MS`], and every [`STATE_MAX_MS`].
 #[derive(Default)]
 pub(super) struct Publication {
-    /// Something may have changed since the state was last looked at.
-    pub(super) changed: bool,
+    /// The first time since the state was last looked at that something may have changed.
+    changed: Option<Mono>,
     /// The last one did not fit on its way.
     pub(super) missed: bool,
     looked_at: Option<Mono>,
@@ -196,16 +199,23 @@ pub(super) struct Publication {
 }
 
 impl Publication {
+    /// Something may have changed.
+    pub(super) fn changed(&mut self, now: Mono) {
+        self.changed.get_or_insert(now);
+    }
+
     /// When the state is looked at next.
     pub(super) fn due_at(&self) -> Mono {
         let regular = self.last.as_ref().map_or(Mono::default(), |(at, _)| at.plus_ms(STATE_MAX_MS));
-        let on_change = self.looked_at.map_or(Mono::default(), |at| at.plus_ms(STATE_MIN_MS));
-        if self.changed || self.missed { regular.min(on_change) } else { regular }
+        let rested = self.looked_at.map_or(Mono::default(), |at| at.plus_ms(STATE_MIN_MS));
+        let settled = self.changed.map(|at| at.plus_ms(STATE_SETTLE_MS).max(rested));
+        let again = self.missed.then_some(rested);
+        settled.into_iter().chain(again).fold(regular, Mono::min)
     }
 
     /// Whether `state` is to be published now.
     pub(super) fn take(&mut self, state: &StateReport, now: Mono) -> bool {
-        (self.changed, self.looked_at) = (false, Some(now));
+        (self.changed, self.looked_at) = (None, Some(now));
         let regular = self.last.as_ref().is_none_or(|(at, _)| now.since_ms(*at) >= STATE_MAX_MS);
         let state = without_numbers(state.clone());
         let publish = regular || self.missed || self.last.as_ref().is_some_and(|(_, last)| *last != state);

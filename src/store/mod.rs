@@ -367,13 +367,10 @@ impl Store {
         self.0.0.acked.load(Ordering::Relaxed)
     }
 
-    /// Moves the cursor forward; on disk soon after. Numbers that are not durable yet count as the last durable one.
+    /// Moves the cursor forward; on disk within some seconds. Numbers that are not durable yet count as the last durable one.
     pub fn set_acked(&self, through: u64) {
         let through = through.min(self.last_durable());
-        let before = self.0.0.acked.fetch_max(through, Ordering::Relaxed);
-        if through > before {
-            self.0.0.requests.change(|asked| asked.look = true);
-        }
+        self.0.0.acked.fetch_max(through, Ordering::Relaxed);
     }
 
     /// The next events begin a new segment, so that all that is written now can be erased. Asked for before an event that orders it.

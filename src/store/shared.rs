@@ -104,7 +104,6 @@ pub(super) struct Requests {
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub generation: bool,
-    pub look: bool,
     pub closing: bool,
     /// The holders whose events are to be erased, and who waits for it.
     pub erasures: VecDeque<(Holder, Sender<Result<Erasure, String>>)>,
@@ -128,9 +127,7 @@ impl Requests {
 
     /// Whether a generation is asked for, after at most `time`; `None` when the store is closed.
     pub(super) fn wait(&self, time: Duration) -> Option<bool> {
-        let mut asked = self
-            .wait_while(time, |asked| !asked.generation && !asked.look && !asked.closing && asked.erasures.is_empty());
-        asked.look = false;
+        let mut asked = self.wait_while(time, |asked| !asked.generation && !asked.closing && asked.erasures.is_empty());
         let generation = std::mem::take(&mut asked.generation);
         (!asked.closing).then_some(generation)
     }

@@ -124,8 +124,9 @@ impl Medium for Directory {
             self.forget(path);
         }
         synced?;
-        // A file that is elsewhere stays open: it is not made again by its name, and goes on when it is put back.
-        check_at_path(&self.path_to_change(path)?, &file)
+        // A file that is elsewhere stays open: it is not made again by its name, and goes on when it is put back. Where its path leads
+        // to it, nothing else was put in the place of the directory.
+        check_at_path(&self.path(path), &file)
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {

@@ -43,7 +43,7 @@ use decode::{Decoded, Decoder};
 use feed::{Feed, RESEND_S};
 
 /// How often the audit is looked at, in milliseconds. An event is on its way at most this long after it is durable.
-pub const AUDIT_LOOK_MS: u64 = 200;
+pub const AUDIT_LOOK_MS: u64 = 500;
 /// Messages longer than this, in bytes, are decoded on another thread, so that no request waits while a bulk load is parsed.
 const BESIDE_BYTES_MIN: usize = 16 * 1024;
 /// Longest packet that is received, in bytes: twice the longest message that is opened. One beyond it ends the connection.

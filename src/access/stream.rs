@@ -197,12 +197,6 @@ impl StreamTrack {
         is_begun_here || self.epoch.is_none_or(is_first)
     }
 
-    /// Whether the goal's numbers are all here, and the list still waits for a snapshot.
-    #[must_use]
-    pub fn awaits_snapshot(&self) -> bool {
-        !self.has_earlier_epochs() && self.goal.is_some_and(|goal| self.meets(goal))
-    }
-
     /// Whether a damaged stream of which no head is known was sent again as far as it is known to have gone, without a hole.
     #[must_use]
     pub fn is_sent_again(&self) -> bool {

@@ -248,7 +248,7 @@ impl Engine {
 /// What a stream lacks, if anything. `digest`: that of what it owns here, and up to which message.
 fn lack(track: Option<&StreamTrack>, digest: Option<&(Position, String)>) -> Option<ResyncReason> {
     let Some(track) = track else { return Some(ResyncReason::Empty) };
-    if (track.epoch_gap && track.epoch.is_some()) || (track.awaits_snapshot() && !track.damaged) {
+    if track.epoch_gap && track.epoch.is_some() {
         // Before the damage: a center that began again with less must not be asked for a list that may be much smaller.
         Some(ResyncReason::Epoch)
     } else if track.damaged {

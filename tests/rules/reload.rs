@@ -11,24 +11,24 @@ use dormgate::access::schedule::timezone;
 
 use crate::world::{Seen, World, name, op, portals};
 
-fn rules(w: &World) -> Rules {
+pub fn rules(w: &World) -> Rules {
     let setup = w.setup.clone();
     Rules { portals: setup.portals, policy: setup.policy, calendar: setup.calendar }
 }
 
-fn calendar(schedules: &[(&str, &str)]) -> Calendar {
+pub fn calendar(schedules: &[(&str, &str)]) -> Calendar {
     let (_, zone) = timezone("Asia/Shanghai").unwrap();
     Calendar::new(zone, schedules.iter().map(|(s, text)| (name(s), op::daily(text))).collect())
 }
 
 /// Reads the configuration again; a restart later starts with it, too.
-fn reload(w: &mut World, rules: Rules) -> Seen {
+pub fn reload(w: &mut World, rules: Rules) -> Seen {
     (w.setup.portals, w.setup.policy) = (rules.portals.clone(), rules.policy.clone());
     w.setup.calendar = rules.calendar.clone();
     w.input(Input::Reload { rules: Box::new(rules), detail: "changed: policy.after_hours".to_owned() })
 }
 
-fn at<'r>(rules: &'r mut Rules, id: &str) -> &'r mut Portal {
+pub fn at<'r>(rules: &'r mut Rules, id: &str) -> &'r mut Portal {
     rules.portals.iter_mut().find(|p| p.id.as_str() == id).unwrap()
 }
 

@@ -2,9 +2,12 @@
 
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::input::{CommandKind, PortalReport};
+use dormgate::access::policy::AfterHours;
 use dormgate::access::portal::{Direction, Posture};
 
-use crate::world::{Seen, World, name, op};
+use crate::reload::{at as portal_of, calendar, reload, rules};
+use crate::snapshots::{apartment, entries_of};
+use crate::world::{APARTMENT, OFFICE, Seen, Snapshot, World, at, name, op};
 
 const DOOR: &str = "door-412";
 
@@ -56,6 +59,37 @@ fn what_an_operator_closes_withdraws_a_card_and_out_of_service_a_command_too() {
     w.command("1", CommandKind::Release { portal: name(DOOR) });
     assert_eq!(withdrawn(&w.operator("", Posture::Lockdown)), [], "a command opens in a lockdown");
     assert_eq!(withdrawn(&w.operator(DOOR, Posture::OutOfService)), [(DOOR, "out_of_service")]);
+}
+
+#[test]
+fn a_list_that_takes_the_right_of_a_card_withdraws_its_release_before_it_is_acknowledged() {
+    let issued = vec![op::issue("A", "p1"), op::issue("B", "p2")];
+    for (stream, entries, reason) in [
+        (OFFICE, entries_of(OFFICE, &[issued, vec![op::report_lost("uid:A")]]), "lost"),
+        (APARTMENT, apartment(&[op::enrol("B", "p2", "gate:* door:412")]), "not_enrolled"),
+    ] {
+        let mut w = resident();
+        w.present(DOOR, "A");
+        w.present("gate-in", "B");
+        let seen = w.snapshot(&Snapshot { stream, at: at(1, 50), id: "list", entries: &entries, allow_shrink: true });
+        assert_eq!(withdrawn(&seen), [(DOOR, reason)], "{stream}");
+        let place = |is: fn(&Effect) -> bool| seen.0.iter().position(is).unwrap();
+        let acknowledged = place(|e| matches!(e, Effect::Acknowledge { .. }));
+        assert!(place(|e| matches!(e, Effect::Order(PortalOrder::Withdraw { .. }))) < acknowledged);
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn hours_that_the_configuration_closes_withdraw_a_release() {
+    let mut w = resident();
+    w.present("gate-in", "A");
+    let mut new = rules(&w);
+    new.policy.after_hours = AfterHours::Deny;
+    new.calendar = calendar(&[("day", "09:00-22:00")]);
+    portal_of(&mut new, "gate-in").hours = Some(name("day"));
+    assert_eq!(withdrawn(&reload(&mut w, new)), [("gate-in", "outside_schedule")]);
+    w.assert_replay_is_life();
 }
 
 #[test]

@@ -194,6 +194,34 @@ async fn nothing_is_received_of_what_was_asked_while_the_gateway_was_away() {
     .await;
 }
 
+/// At a broker without rules anybody may publish that the gateway is gone, for every portal and each that comes later.
+#[tokio::test]
+async fn a_state_of_the_gateway_that_somebody_else_published_is_put_right() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let rig = Rig::start(&url).await;
+        let topic = "dormgate/v1/g1/gateway/state";
+        let mut peer = connected(&url, "peer", setup(&[topic])).await;
+        while !text(&mut peer).await.contains(r#""state":"online","boot":"0123456789""#) {}
+        for forged in [r#"{"v":1,"state":"offline","boot":"0123456789"}"#, r#"{"v":1,"state":"online","boot":"x"}"#, ""]
+        {
+            deliver(&mut peer, retained(topic, forged)).await;
+            assert_eq!(text(&mut peer).await, forged);
+            let right = text(&mut peer).await;
+            assert_eq!(right, r#"{"v":1,"state":"online","boot":"0123456789"}"#, "after `{forged}`");
+            let mut later = connected(&url, "later", setup(&[topic])).await;
+            assert_eq!(text(&mut later).await, right, "it is kept for whoever comes later");
+        }
+        drop(rig.orders);
+        // The end is not taken for somebody else's.
+        assert!(text(&mut peer).await.contains("offline"));
+        rig.task.await.unwrap();
+        let mut later = connected(&url, "later", setup(&[topic])).await;
+        assert!(text(&mut later).await.contains("offline"));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_or_names_no_portal_is_still_answered() {
     against_each(async |broker| {

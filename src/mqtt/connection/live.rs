@@ -72,8 +72,13 @@ impl Connection {
         let wanted = self.setup.subscriptions.iter().map(Some).chain(echo.then_some(None));
         let mut echo_works = echo;
         let (link, faults) = (self.setup.link, &self.metrics.faults);
+        // What a client publishes itself it reads only to find what somebody else puts there. Where the broker's rules allow nobody else
+        // to, they need not allow that.
+        let own = self.setup.will.as_ref().map(|will| will.topic.clone());
+        let is_own = |filter: &str| own.as_deref() == Some(filter);
         for (subscription, code) in wanted.zip(codes) {
             match (subscription, code) {
+                (Some(s), SubscribeReasonCode::Failure) if is_own(&s.filter) => {}
                 (Some(s), SubscribeReasonCode::Failure) => {
                     faults.over_for(BrokerFault::LowersQos, &s.filter);
                     LinkMetrics::count(&self.metrics.refused_subscriptions);
@@ -101,7 +106,8 @@ impl Connection {
             }
         }
         // Without those of the echo.
-        let mut answers = codes.iter().take(self.setup.subscriptions.len()).peekable();
+        let asked = self.setup.subscriptions.iter().zip(codes).filter(|(s, _)| !is_own(&s.filter));
+        let mut answers = asked.map(|(_, code)| code).peekable();
         let is_unserved = answers.peek().is_some() && answers.all(|code| *code == SubscribeReasonCode::Failure);
         let was_unserved = std::mem::replace(&mut live.unserved, is_unserved.then(Instant::now)).is_some();
         if is_unserved {

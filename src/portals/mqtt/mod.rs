@@ -36,7 +36,7 @@ use crate::wire::portal::{
     Action, DECISION_TTL_MS, Delivery, encode_control, encode_decision, parse_request, parse_state,
 };
 use crate::wire::state::{Presence, encode_local};
-use crate::wire::topic::{self, Portal, Qos, Topic};
+use crate::wire::topic::{self, Portal, Qos, Subscription, Topic};
 
 use super::device::reports::{OFFER_AGAIN_MS, Offered, Reports};
 
@@ -44,6 +44,9 @@ use super::device::reports::{OFFER_AGAIN_MS, Offered, Reports};
 const CLOSE_MS: u64 = 2_000;
 /// Portals that are known to be offline at most; an order to a further one is sent although it is offline. More than a gateway has.
 const PORTALS_OFFLINE_MAX: usize = 10_000;
+/// Shortest time between two publications of the state because somebody else published another, in milliseconds: each makes every
+/// portal send its whole state.
+const RESTATE_MS: u64 = 5_000;
 /// Characters of the run's name in the ids of orders: enough to distinguish one run from another.
 const BOOT_CHARS: usize = 8;
 
@@ -60,6 +63,8 @@ pub struct NativePortals {
     offline: HashSet<String>,
     /// That the link is up, or why it is lost, until the gateway has it.
     link_news: Option<Option<String>>,
+    /// When the state may be published because of others, and when it is to be.
+    restate: (Instant, Option<Instant>),
 }
 
 impl NativePortals {
@@ -74,11 +79,14 @@ impl NativePortals {
     ) -> Result<Self, LinkError> {
         let run = boot.clone();
         let offline = Arc::new(move |_| encode_local(Presence::Offline, &run));
+        // Whoever may write it at the broker may have every portal take the gateway for gone.
+        let own_state = Subscription { filter: Topic::GatewayState(gateway.clone()).to_string(), qos: Qos::AtMostOnce };
+        let subscriptions = topic::local_subscriptions(&gateway).into_iter().chain([own_state]).collect();
         let setup = Setup {
             link: "local",
             // What is published while the gateway is away must not arrive later.
             session: Session::Clean,
-            subscriptions: topic::local_subscriptions(&gateway),
+            subscriptions,
             packet_bytes_max: DEVICE_PACKET_BYTES_MAX,
             will: Some(Will {
                 topic: Topic::GatewayState(gateway.clone()).to_string(),
@@ -90,7 +98,8 @@ impl NativePortals {
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         let (reports, offline) = (Reports::new(inbox), HashSet::new());
         let link_news = Some(Some("it was not reached yet".to_owned()));
-        Ok(Self { gateway, boot, connection, reports, clock, metrics, last_order: 0, offline, link_news })
+        let restate = (Instant::now(), None);
+        Ok(Self { gateway, boot, connection, reports, clock, metrics, last_order: 0, offline, link_news, restate })
     }
 
     /// Serves `portals` until nobody can give orders any more: those of all native portals, and of unknown ones. Then it publishes
@@ -106,6 +115,7 @@ impl NativePortals {
                     Some(order) => self.carry_out(order),
                     None => break,
                 },
+                () = tokio::time::sleep_until(self.restate.1.unwrap_or(self.restate.0)), if self.restate.1.is_some() => self.restate(),
                 () = tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)), if self.reports.is_pending() || self.link_news.is_some() => self.reports.retry(),
             }
         }
@@ -157,6 +167,12 @@ impl NativePortals {
             // A retained state may be of any age; a portal publishes its whole state when the gateway publishes that it is online.
             Ok(Topic::Portal(g, _, Portal::State)) if g == self.gateway && retain => {}
             Ok(Topic::Portal(g, portal, Portal::State)) if g == self.gateway => self.state(portal, &payload),
+            // What the broker kept from before is replaced by what is published on each connection.
+            Ok(Topic::GatewayState(g)) if g == self.gateway && !retain => {
+                if payload != encode_local(Presence::Online, &self.boot) && self.restate.1.is_none() {
+                    self.restate.1 = Some(self.restate.0.max(Instant::now()));
+                }
+            }
             Ok(Topic::Portal(..) | Topic::Campus(_) | Topic::Down(..) | Topic::Up(..) | Topic::GatewayState(_))
             | Err(_) => debug!(link = "local", topic, "not a portal's topic; ignored"),
         }
@@ -290,6 +306,18 @@ impl NativePortals {
         let message = Outgoing { topic: topic.to_string(), payload, retain: topic.retained(), qos, retention };
         if let Err(error) = self.connection.publish(message) {
             debug!(link = "local", %topic, "an order is dropped: {error}");
+        }
+    }
+
+    /// Somebody else published another state of this gateway: it is put right.
+    fn restate(&mut self) {
+        self.restate = (Instant::now() + Duration::from_millis(RESTATE_MS), None);
+        if self.connection.is_up() {
+            warn!(
+                link = "local",
+                "somebody else published `gateway/state`; it is published again. Look who may write there"
+            );
+            self.publish_presence(Presence::Online);
         }
     }
 

@@ -5,12 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::id::{CardSet, Holder, PortalId, StreamName};
+use super::plain::is_plain;
 use super::portal::Posture;
 
 /// Longest name of who gives an order, in characters.
 pub const ACTOR_CHARS_MAX: usize = 128;
 
-/// The name of a person or a program that gives an order: printable, and not empty.
+/// The name of a person or a program that gives an order: printable, without what is not seen, and not empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor(Arc<str>);
 
@@ -19,10 +20,18 @@ impl FromStr for Actor {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        if text.is_empty() || text.chars().count() > ACTOR_CHARS_MAX || text.chars().any(char::is_control) {
-            return Err(format!("1 to {ACTOR_CHARS_MAX} printable characters are wanted"));
+        if text.is_empty() || text.chars().count() > ACTOR_CHARS_MAX || !text.chars().all(is_plain) {
+            return Err(format!("1 to {ACTOR_CHARS_MAX} printable characters are wanted, none of them invisible"));
         }
         Ok(Self(text.into()))
+    }
+}
+
+impl Actor {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -88,4 +97,37 @@ pub enum Operator {
         /// Which cards.
         cards: CardSet,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_it_looks_like() {
+        for name in ["Li Wei", "李伟", " office: Ana-Maria ", "Müller", "辻\u{E0100}", "x"] {
+            assert_eq!(name.parse::<Actor>().map(|actor| actor.to_string()).as_deref(), Ok(name.trim()), "{name}");
+        }
+        for hidden in [
+            '\u{0}',
+            '\u{7F}',
+            '\u{85}',
+            '\u{AD}',
+            '\u{61C}',
+            '\u{200B}',
+            '\u{200E}',
+            '\u{202E}',
+            '\u{2028}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{206F}',
+            '\u{3164}',
+            '\u{FEFF}',
+            '\u{E0041}',
+        ] {
+            assert!(format!("Li{hidden}Wei").parse::<Actor>().is_err(), "{hidden:?}");
+        }
+        assert!("\u{3000} ".parse::<Actor>().is_err());
+    }
 }

@@ -12,6 +12,7 @@ use super::{ConfigArg, Exit, bad_config, print_error, print_line};
 use crate::access::decision::GrantFlag;
 use crate::access::event::EventKind;
 use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
+use crate::access::operator::Actor;
 use crate::access::portal::Portal;
 use crate::config;
 use crate::http::SOCKET_NAME;
@@ -105,7 +106,7 @@ struct EraseArgs {
     holder: Holder,
     /// Who orders it, for the audit; without it the user who calls.
     #[arg(long)]
-    actor: Option<String>,
+    actor: Option<Actor>,
     #[command(flatten)]
     config: ConfigArg,
 }
@@ -286,9 +287,8 @@ fn late(socket: &Path, args: &SpanArgs, out: &mut dyn Write) -> Result<(), Audit
 
 /// Orders it, and waits for the event that reports its end.
 fn erase(socket: &Path, args: &EraseArgs, out: &mut dyn Write) -> Result<(), AuditError> {
-    let caller =
-        ["SUDO_USER", "USER"].into_iter().find_map(|name| std::env::var(name).ok()).filter(|name| !name.is_empty());
-    let actor = args.actor.clone().or(caller).unwrap_or_else(|| "operator".to_owned());
+    let caller = ["SUDO_USER", "USER"].into_iter().find_map(|name| std::env::var(name).ok()?.parse::<Actor>().ok());
+    let actor = args.actor.clone().or(caller).map_or_else(|| "operator".to_owned(), |actor| actor.to_string());
     let (holder, actor) = (client::encode(args.holder.as_str()), client::encode(&actor));
     let ordered = client::ask(socket, "POST", &format!("/api/v1/audit/erase?holder={holder}&actor={actor}"))?;
     let mut next = ordered.get("from").and_then(|from| from.as_u64()).unwrap_or(0) + 1;

@@ -10,11 +10,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{ConfigArg, Exit, audit, check, print_error, print_line};
+use crate::access::scrub::scrubbed;
 use crate::clock::Clock;
 use crate::config::{self, DEFAULT_DATA_DIR};
 use crate::http::{SOCKET_NAME, client};
 use crate::store::{StoreKey, verify};
-use crate::wire::scrub::scrubbed;
 
 /// Lines of the log.
 const LOG_LINES: u32 = 2_000;

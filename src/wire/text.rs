@@ -1,6 +1,7 @@
 //! Foreign text made fit to be repeated in messages, logs and the audit, and what a wrong name was probably meant to be.
 
 use super::limits::QUOTE_CHARS_MAX;
+use crate::access::plain::is_plain;
 
 /// `text` in at most `chars` characters, the last then `…`; control characters and other invisible ones become `?`.
 pub(crate) fn shorten(text: &str, chars: usize) -> String {
@@ -23,12 +24,6 @@ pub(crate) fn quote(text: &str) -> String {
 /// Whether `text` has 1 to `chars` characters, none of them a control or direction character.
 pub(crate) fn is_label(text: &str, chars: usize) -> bool {
     !text.is_empty() && text.chars().nth(chars).is_none() && text.chars().all(is_plain)
-}
-
-/// Control characters break logs; direction marks make one text look like another.
-fn is_plain(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
 /// Longest text that is compared with known names, in bytes: the comparison takes time with the length, and a misspelt name is never

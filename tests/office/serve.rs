@@ -67,7 +67,12 @@ async fn a_reissue_posted_to_the_center_ends_the_old_card_at_the_gate() {
     };
     center.until("/v1/gateways/xing1", has_all).await;
 
-    let release = json!({"gateway": "xing1", "command": "release", "portal": GATE, "actor": "staff:77"});
+    let by = |actor: &str| json!({"gateway": "xing1", "command": "release", "portal": GATE, "actor": actor});
+    for actor in ["staff\u{202E}77", "staff\u{61C}77", "staff\n77", ""] {
+        let refused = center.post("/v1/commands", ALL, None, &by(actor)).await;
+        assert_eq!((refused.status, &refused.body["error"]["field"]), (400, &json!("actor")), "{}", refused.body);
+    }
+    let release = by("staff:77");
     let reply = center.post("/v1/commands", ALL, None, &release).await;
     assert_eq!((reply.status, &reply.body["status"]), (200, &json!("ok")), "{}", reply.body);
     // The gateway's audit has who was at the counter, and which client vouches for it.

@@ -24,6 +24,7 @@ use crate::access::change::{Op, Position};
 use crate::access::effect::Ack;
 use crate::access::event::ReplyStatus;
 use crate::access::id::{GatewayId, Timestamp};
+use crate::access::operator::Actor;
 use crate::wire::allowed::OpName;
 use crate::wire::claims::Members;
 use crate::wire::down;
@@ -296,11 +297,12 @@ pub(super) async fn commands(
     let kind = members.to_json().map_err(|error| error.to_string());
     let kind = kind.map_err(|why| Failure::field("command", why))?;
     let kind = down::read_command_kind(&kind).map_err(|error| Failure::ops(&[error]))?;
-    let named = text(&members, "actor")?;
+    let named = text(&members, "actor")?.map(|name| name.parse::<Actor>()).transpose();
+    let named = named.map_err(|why| Failure::field("actor", format!("`actor`: {why}")))?;
     // A person is who logged in. The audit of the gateway then names who is responsible.
-    let person = client.person.as_ref().map(|(who, _)| who.to_string());
-    let actor = person.or(named).unwrap_or_else(|| ACTOR.to_owned());
-    let actor = format!("{}:{actor}", client.spec.name);
+    let person = client.person.as_ref().map(|(who, _)| who.clone());
+    let actor = person.or(named);
+    let actor = format!("{}:{}", client.spec.name, actor.as_ref().map_or(ACTOR, Actor::as_str));
     match api.service.command(&to, kind, Some(&actor), within).await? {
         Some(reply) => {
             let status = if reply.status == ReplyStatus::Ok { StatusCode::OK } else { StatusCode::CONFLICT };

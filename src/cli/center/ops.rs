@@ -8,6 +8,7 @@ use crate::access::change::{Op as Change, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{CardMark, Enrolment, Entitlement, Flag, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder, PortalId, ScheduleName, StreamName, Timestamp, Zone};
 use crate::access::input::{CardSet, CommandKind};
+use crate::access::operator::Actor;
 use crate::access::portal::{PortalKind, Posture};
 use crate::access::schedule::{DayError, Holiday, Schedule, Window, WindowError, timezone};
 use crate::center::sheet::cell;
@@ -194,7 +195,7 @@ pub(super) enum Order {
 pub(super) struct By {
     /// Who orders it, for the audit, e.g. `staff:77`.
     #[arg(long, value_name = "WHO")]
-    actor: Option<String>,
+    actor: Option<Actor>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -359,7 +360,7 @@ impl Order {
             Self::Forgive { uid, by } => (CommandKind::Forgive { uid: *uid }, by),
             Self::Resync { stream, by } => (CommandKind::Resync { stream: stream.clone() }, by),
         };
-        (kind, by.actor.as_deref())
+        (kind, by.actor.as_ref().map(Actor::as_str))
     }
 }
 

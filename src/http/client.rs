@@ -10,8 +10,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::access::effect::Verdict;
+use crate::access::scrub::scrubbed;
 use crate::store::Inventory;
-use crate::wire::scrub::scrubbed;
 
 /// How long an answer may take, in seconds.
 const ANSWER_S: u64 = 10;

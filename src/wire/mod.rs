@@ -18,7 +18,6 @@ pub mod modbus;
 pub mod ops;
 pub mod portal;
 pub mod registers;
-pub mod scrub;
 pub mod snapshot;
 pub mod state;
 pub mod text;

@@ -9,7 +9,6 @@ use super::json::{self, Fields, Place};
 use super::limits::{
     PORTAL_ORDER_BYTES_MAX, PORTAL_STATE_BYTES_MAX, QUOTE_CHARS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_CHARS_MAX,
 };
-use super::scrub::scrubbed;
 use super::text::{is_label, shorten};
 use super::topic::Qos;
 use super::up;
@@ -18,6 +17,7 @@ use crate::access::decision::{Decision, GrantFlag};
 use crate::access::input::{PortalReport, Presented, Request};
 use crate::access::names;
 use crate::access::portal::{Assurance, Direction};
+use crate::access::scrub::scrubbed;
 
 /// How long a decision counts after it was made, in milliseconds; a portal that receives it later must not open.
 pub const DECISION_TTL_MS: u64 = 1500;

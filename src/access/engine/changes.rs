@@ -7,6 +7,7 @@ use super::super::id::{Now, PortalId, Timestamp};
 use super::super::input::{MessageKind, ReceivedChanges};
 use super::super::list::{Applied, NOTES_MAX};
 use super::super::portal::{Portal, PortalKind};
+use super::super::scrub::scrubbed;
 use super::super::stream::{Received, StreamTrack};
 use super::Engine;
 
@@ -167,12 +168,17 @@ impl Engine {
         listed.collect::<Vec<_>>().join("; ") + &more
     }
 
+    /// A text that repeats something of others, as the audit has it: where that has hashes, without what may be a UID.
+    pub(super) fn without_uids(&self, text: String) -> String {
+        if self.policy.hash_uids { scrubbed(&text) } else { text }
+    }
+
     /// What is wrong, as the audit has it: where that has hashes, an error that repeats a UID is its place and its code. The center
     /// has the whole text in its ack.
     pub(super) fn audited(&self, error: &OpError) -> String {
         let repeats_uid = matches!(error.code, ErrorCode::InvalidUid | ErrorCode::RandomUid);
         if !(repeats_uid && self.policy.hash_uids) {
-            return error.message.clone();
+            return self.without_uids(error.message.clone());
         }
         let place = error.message.split_once(": ").map_or(String::new(), |(place, _)| format!("{place}: "));
         format!("{place}{}", error.code.as_str())

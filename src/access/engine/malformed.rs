@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::super::event::AlarmKind;
 use super::super::id::{Mono, Now, PortalId};
+use super::super::scrub::scrubbed;
 use super::Engine;
 
 /// Wrong fields and messages that one portal may send within [`MALFORMED_WINDOW_MS`] before that is an alarm.
@@ -33,7 +34,9 @@ impl Engine {
         }
         let first = || Malformed { recent: VecDeque::new(), last: Vec::new(), last_at: now.mono };
         let known = self.malformed.entry(portal.clone()).or_insert_with(first);
-        (known.last, known.last_at) = (wrong.to_vec(), now.mono);
+        // What is quoted may be the UID of a card, and this is an alarm.
+        let wrong: Vec<_> = wrong.iter().map(|wrong| scrubbed(wrong)).collect();
+        (known.last, known.last_at) = (wrong.clone(), now.mono);
         known.recent.extend(wrong.iter().take(MALFORMED_MAX + 1).map(|_| now.mono));
         let outside = |at: &Mono| now.mono.since_ms(*at) >= MALFORMED_WINDOW_MS;
         while known.recent.front().is_some_and(outside) || known.recent.len() > MALFORMED_MAX + 1 {

@@ -20,7 +20,7 @@ const LAST_WILL: &str = "its last will was sent";
 impl Engine {
     pub(super) fn report(&mut self, portal: &str, report: &PortalReport, now: Now) {
         let Some(known) = self.portal(portal) else {
-            let detail = format!("a report of portal `{portal}`, which is not configured");
+            let detail = self.without_uids(format!("a report of portal `{portal}`, which is not configured"));
             self.record_rejection(MessageKind::Report, ErrorCode::UnknownPortal, detail, now);
             return;
         };

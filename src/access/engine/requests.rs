@@ -12,6 +12,7 @@ use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::input::{Presented, Request};
 use super::super::policy::Severity;
 use super::super::portal::{Direction, Portal, PortalKind, Posture};
+use super::super::scrub;
 use super::Engine;
 use super::doors::Release;
 
@@ -110,11 +111,8 @@ impl Engine {
             Presented::Card(_) if begins_free.is_some() => FIRST_CARD.to_owned(),
             Presented::Card(_) => String::new(),
             Presented::Lossy(reading) => self.describe_reading(*reading),
-            // A reader that is set up wrongly sends the UID of everybody so.
-            Presented::Malformed(text) if self.policy.hash_uids => {
-                format!("presented {} characters that are no UID", text.chars().count())
-            }
-            Presented::Malformed(text) => format!("presented `{text}`"),
+            Presented::Malformed(text) if self.policy.hash_uids => scrub::presented_unseen(text),
+            Presented::Malformed(text) => scrub::presented(text),
         };
         let way = way.filter(|_| kind == PortalKind::Gate);
         let event = self.decision_event(Some((&id, way)), card, &decision, detail);
@@ -242,7 +240,7 @@ impl Engine {
     fn request_unknown_portal(&mut self, request: &Request, now: Now) {
         let question = Question::of(request, None, Observed::default());
         let decision = decide(&self.facts(None, now), &question);
-        let detail = format!("no portal `{}` is configured", request.portal);
+        let detail = self.without_uids(format!("no portal `{}` is configured", request.portal));
         let card = identify(&self.state.list, &request.presented).card();
         let event = self.decision_event(None, card, &decision, detail);
         self.answer(request, decision, now);

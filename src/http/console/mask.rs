@@ -2,33 +2,60 @@
 //! a card; the screen in the warden's room is seen by many.
 
 use crate::access::event::{AlarmKind, AuditEvent, Event, Mark};
+use crate::access::id::HASH_PREFIX;
+use crate::access::scrub::{SHOWN, unseen};
 
-/// How the UID begins in the bytes of an event. In the text of another field a quotation mark has a backslash before it.
-const UID: &[u8] = br#""uid":""#;
-/// Hex digits that are shown.
-const SHOWN: usize = 4;
+/// Fields that name what is not a card: an id that an office chose may be as long as a UID.
+const NAMES: [&str; 4] = ["holder", "portal", "boot", "zone"];
 /// How the hashes begin in the bytes of an event: of the event before, of what is kept beside it, and of what was erased.
 const HASHES: [&[u8]; 3] = [br#","prev":""#, br#","evidence":""#, br#","hash":""#];
 
-/// The same JSON, with each UID masked. The keyed hash of a UID stays: no card can be made from it.
+/// The same JSON, with each UID masked, in whatever text it stands. The keyed hash of a UID stays: no card can be made from it.
 pub(super) fn masked(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = rest.windows(UID.len()).position(|window| window == UID) {
-        let (before, after) = rest.split_at(at + UID.len());
+    let (mut rest, mut key) = (json, String::new());
+    while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
+        let (before, from) = rest.split_at(at);
         out.extend_from_slice(before);
-        let len = after.iter().position(|byte| *byte == b'"').unwrap_or(after.len());
-        let (uid, after) = after.split_at(len);
-        if uid.len() > SHOWN && uid.iter().all(u8::is_ascii_hexdigit) {
-            out.extend_from_slice("…".as_bytes());
-            out.extend_from_slice(uid.split_at(uid.len() - SHOWN).1);
+        let Some(len) = text_len(from) else {
+            rest = from;
+            break;
+        };
+        let (text, after) = from.split_at(len);
+        if after.first() == Some(&b':') {
+            key = serde_json::from_slice(text).unwrap_or_default();
+            out.extend_from_slice(text);
         } else {
-            out.extend_from_slice(uid);
+            out.extend_from_slice(&masked_text(&key, text).unwrap_or_else(|| text.to_vec()));
         }
         rest = after;
     }
     out.extend_from_slice(rest);
     out
+}
+
+/// How long the text is that begins here, with its quotation marks; `None`: it does not end.
+fn text_len(json: &[u8]) -> Option<usize> {
+    let mut is_escaped = false;
+    let end = json.iter().skip(1).position(|byte| {
+        let ends = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        ends
+    })?;
+    Some(end + 2)
+}
+
+/// The value of a field with what may be a UID masked; `None`: it stays as it is.
+fn masked_text(key: &str, json: &[u8]) -> Option<Vec<u8>> {
+    let text = serde_json::from_slice::<String>(json).ok().filter(|_| !NAMES.contains(&key))?;
+    let masked = match key {
+        "uid" if text.starts_with(HASH_PREFIX) => return None,
+        "uid" if text.len() > SHOWN && text.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            format!("…{}", text.split_at(text.len() - SHOWN).1)
+        }
+        _ => unseen(&text),
+    };
+    (masked != text).then(|| serde_json::to_vec(&masked).ok()).flatten()
 }
 
 /// Whether of an event only its number and time are shown without a login. Nothing that others see may show that somebody is under
@@ -82,7 +109,22 @@ mod tests {
             (r#"{"uid":"04A1B2C3D4E5F6"}"#, r#"{"uid":"…E5F6"}"#),
             (r#"[{"uid":"1EA68671"},{"uid":"5B3C0D92"}]"#, r#"[{"uid":"…8671"},{"uid":"…0D92"}]"#),
             (r#"{"uid":"h:5f2b0c00112233445566"}"#, r#"{"uid":"h:5f2b0c00112233445566"}"#),
-            (r#"{"detail":"a \"uid\":\"1EA68671\" in a text"}"#, r#"{"detail":"a \"uid\":\"1EA68671\" in a text"}"#),
+            (r#"{"detail":"a \"uid\":\"1EA68671\" in a text"}"#, r#"{"detail":"a \"uid\":\"…8671\" in a text"}"#),
+            (
+                r#"{"detail":"presented `1EA68671AB`","n":7}"#,
+                r#"{"detail":"presented 10 characters that are no UID","n":7}"#,
+            ),
+            (r#"{"detail":"read as `A68671` (x)","n":7}"#, r#"{"detail":"read as (x)","n":7}"#),
+            (r#"{"detail":"\u00011EA68671 \\1ea68672"}"#, r#"{"detail":"\u0001…8671 \\…8672"}"#),
+            (
+                r#"{"errors":["got `0x1EA68671`",{"new_uid":"1EA68671"}]}"#,
+                r#"{"errors":["got `0x…8671`",{"new_uid":"…8671"}]}"#,
+            ),
+            (r#"{"uid":"1EA68671 "}"#, r#"{"uid":"…8671 "}"#),
+            (
+                r#"{"n":12345678,"at":"2026-11-30T15:00:00.000Z","boot":"00aa11bb22cc33dd","holder":"20230415","portal":"door-00000412"}"#,
+                r#"{"n":12345678,"at":"2026-11-30T15:00:00.000Z","boot":"00aa11bb22cc33dd","holder":"20230415","portal":"door-00000412"}"#,
+            ),
             (r#"{"uid":"1EA6"#, r#"{"uid":"1EA6"#),
             ("", ""),
         ] {

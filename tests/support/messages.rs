@@ -3,6 +3,7 @@
 //!
 //! The first line of a file is `device NAME`. A block is a message of the device (`< TOPIC PAYLOAD`) with what it means, or an order
 //! (`on CHANNEL`, `off CHANNEL`, `pulse CHANNEL MS`, `query CHANNEL`) with the message that is published for it (`> TOPIC PAYLOAD`).
+//! Blocks of messages that come at a time (`@ TIME`) are for the unit tests of the portals, which know when a message is late.
 
 use dormgate::access::input::Presented;
 use dormgate::profile::InputKind;
@@ -76,7 +77,7 @@ impl Device<'_> {
     fn online(&self, message: &Message<'_>) -> Option<bool> {
         let available = self.profile.available(self.topic);
         let is_at = available.iter().filter(|of| message.is_at(&of.is.place));
-        is_at.map(|of| message.payload.two(&of.is).ok().flatten()).next().flatten()
+        is_at.map(|of| message.payload.connected(&of.is).ok().flatten()).next().flatten()
     }
 
     fn input(&self, message: &Message<'_>, kind: InputKind, channel: u16) -> Option<bool> {
@@ -145,6 +146,9 @@ pub fn run(profile: &Profile, golden: &str) {
     for block in blocks.split("\n\n") {
         let mut lines = block.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
         let Some(first) = lines.next() else { continue };
+        if first.starts_with("@ ") {
+            continue;
+        }
         println!("{}: {first}", profile.id);
         if let Some(sent) = first.strip_prefix("< ") {
             let (topic, payload) = split(sent);

@@ -61,6 +61,8 @@ pub enum Shows {
     Card(Option<Presented>),
     /// The number of the last card, and the card; `None`: it cannot be read.
     Count(i64, Option<Presented>),
+    /// Nothing: it is silent. A card that was there counts as gone, and one that it shows next may have been there before.
+    Silent,
 }
 
 /// How a reader is ordered to take the next card.
@@ -125,6 +127,8 @@ pub struct Reader {
     /// The last card could not be passed on.
     repeat_count: bool,
     repeat: bool,
+    /// The last reading showed that it is silent.
+    silent: bool,
 }
 
 impl Reader {
@@ -142,6 +146,7 @@ impl Reader {
             count: None,
             repeat_count: false,
             repeat: false,
+            silent: false,
         }
     }
 
@@ -232,7 +237,10 @@ impl Reader {
         let least_ms = if self.traits.kind == ReaderKind::Level { LEVEL_STALE_MS } else { STALE_MS };
         let limit = (turn * STALE_TURNS).clamp(Duration::from_millis(least_ms), Duration::from_millis(STALE_MS_MAX));
         let fresh = self.last_read.replace(at).is_some_and(|last| at.saturating_duration_since(last) <= limit);
+        let was_silent = std::mem::replace(&mut self.silent, shows == Shows::Silent);
+        let shows = if self.silent { Shows::Card(None) } else { shows };
         match (shows, self.traits.kind) {
+            (Shows::Silent, _) => Vec::new(),
             (Shows::Count(number, card), kind) => self.counted(number, card, fresh, kind),
             (Shows::Card(None), ReaderKind::Message) => Vec::new(),
             (Shows::Card(Some(card)), ReaderKind::Message) if first => vec![CardEvent::Missed(Some(card))],
@@ -247,7 +255,7 @@ impl Reader {
                 self.level(card, at, fresh)
             }
             (Shows::Card(card), ReaderKind::Level | ReaderKind::Counter { .. }) => {
-                let events = self.level(card, at, fresh);
+                let events = self.level(card, at, fresh && !was_silent);
                 if first && events.is_empty() && self.place == Place::Empty { vec![CardEvent::Empty] } else { events }
             }
         }

@@ -175,7 +175,9 @@ pub struct Reader {
     pub gone_ms: u32,
     /// Where a message reports that the card has left, and the text that it then has.
     pub removed: Option<(Place, String)>,
-    /// The pointer to the time of the message: one that is not newer than the last was delivered twice or late.
+    /// It repeats that message, too, as long as no card is there.
+    pub removed_repeats: bool,
+    /// The pointer to the time of the message, by which one that was delivered twice or late is known.
     pub stamp: Option<String>,
 }
 

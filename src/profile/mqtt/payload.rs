@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::model::{Place, Reader, Two, Uid, UidForm};
 use crate::access::id::CardUid;
@@ -14,9 +14,12 @@ use crate::profile::model::{UidContent, UidOrder};
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 /// Most characters of a value that is not a UID, in the audit.
 const QUOTED_CHARS_MAX: usize = 64;
-/// A message whose time is earlier than that of the last by less than this was delivered late, in seconds. A clock that was put back
-/// moves by more: to or from summer time by an hour, at the first synchronisation by years.
-const LATE_S_MAX: f64 = 3_000.0;
+/// From here on not every whole number is one as a floating point number, and it may be another card.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// Time zones differ by whole quarters of an hour, in seconds...
+const ZONE_STEP_S: f64 = 900.0;
+/// ...and at most by this from UTC, in seconds.
+const ZONE_S_MAX: f64 = 14.0 * 3_600.0;
 
 /// A payload. JSON is parsed once, when it is first needed.
 pub struct Payload<'p> {
@@ -26,18 +29,26 @@ pub struct Payload<'p> {
 
 /// The time that a message carries, in seconds of the device's own clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stamp(f64);
+pub struct Stamp {
+    /// Since 1970, if its clock is right and its zone is known.
+    seconds: f64,
+    /// It is local time, of a zone that the message does not name.
+    is_local: bool,
+}
 
 impl Stamp {
-    /// Whether a message with the time `last`, which came before this one, is newer.
-    pub(crate) fn is_older_than(self, last: Self) -> bool {
-        let ahead_s = last.0 - self.0;
-        ahead_s > 0.0 && ahead_s < LATE_S_MAX
+    /// How much later than `earlier` it is, in seconds.
+    #[must_use]
+    pub fn seconds_after(self, earlier: Self) -> f64 {
+        self.seconds - earlier.seconds
     }
 
-    /// How much later than `earlier` it is, in seconds.
-    pub(crate) fn seconds_after(self, earlier: Self) -> f64 {
-        self.0 - earlier.0
+    /// Whether it is the time `wall_s`, in seconds since 1970, within `within_s`: a local time in any time zone.
+    #[must_use]
+    pub fn agrees_with(self, wall_s: f64, within_s: f64) -> bool {
+        let ahead_s = self.seconds - wall_s;
+        let zone_s = if self.is_local { (ahead_s / ZONE_STEP_S).round() * ZONE_STEP_S } else { 0.0 };
+        (ahead_s - zone_s).abs() <= within_s && zone_s.abs() <= ZONE_S_MAX
     }
 }
 
@@ -89,6 +100,20 @@ impl<'p> Payload<'p> {
         }))
     }
 
+    /// Whether the device or its bridge is connected; `None`: this payload does not report it. Where JSON is expected, the word alone counts
+    /// too: Zigbee2MQTT publishes the one or the other, by its version and settings.
+    pub fn connected(&self, of: &Two) -> Result<Option<bool>, String> {
+        if of.place.only.is_none()
+            && let Ok(text) = self.text
+        {
+            let [yes, no] = [&of.yes, &of.no].map(|word| text.eq_ignore_ascii_case(word));
+            if yes != no {
+                return Ok(Some(yes));
+            }
+        }
+        self.two(of)
+    }
+
     /// The number at `place`, also where it is written as text; `None`: this payload does not report it.
     pub fn number(&self, place: &Place) -> Result<Option<f64>, String> {
         let Some(value) = self.value(place)? else { return Ok(None) };
@@ -117,12 +142,11 @@ impl<'p> Payload<'p> {
     #[must_use]
     pub fn stamp(&self, reader: &Reader) -> Option<Stamp> {
         let value = self.pointed(reader.stamp.as_ref()?).ok()??;
-        let seconds = match &value {
-            Value::Number(number) => number.as_f64()?,
-            Value::String(text) => seconds_of(text.trim())?,
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-        };
-        Some(Stamp(seconds))
+        match &value {
+            Value::Number(number) => Some(Stamp { seconds: number.as_f64()?, is_local: false }),
+            Value::String(text) => stamp_of(text.trim()),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        }
     }
 }
 
@@ -135,15 +159,17 @@ fn is_text(value: &Value, text: &str) -> bool {
     }
 }
 
-/// The seconds that a text shows: a time of the device's own clock, with or without its difference to UTC, or a number.
-fn seconds_of(text: &str) -> Option<f64> {
+/// The time that a text shows: of the device's own clock, with or without its difference to UTC, or a number of seconds.
+fn stamp_of(text: &str) -> Option<Stamp> {
+    const EPOCH: jiff::civil::DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Some(time.as_duration().as_secs_f64());
+        return Some(Stamp { seconds: time.as_duration().as_secs_f64(), is_local: false });
     }
-    match text.parse::<jiff::civil::DateTime>() {
-        Ok(local) => Some(local.duration_since(jiff::civil::DateTime::ZERO).as_secs_f64()),
-        Err(_) => text.parse().ok().filter(|seconds: &f64| seconds.is_finite()),
+    if let Ok(local) = text.parse::<jiff::civil::DateTime>() {
+        return Some(Stamp { seconds: local.duration_since(EPOCH).as_secs_f64(), is_local: true });
     }
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite())?;
+    Some(Stamp { seconds, is_local: false })
 }
 
 fn shortened(value: &Value) -> String {
@@ -158,7 +184,7 @@ impl Uid {
         let text = match value {
             Value::String(text) => text.trim().to_owned(),
             // Only a number that was written as one has no lost zeros.
-            Value::Number(number) if self.form == UidForm::Number => number.to_string(),
+            Value::Number(number) if self.form == UidForm::Number => decimal(number),
             Value::Number(_) | Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => return malformed(),
         };
         if text.is_empty() {
@@ -270,15 +296,31 @@ fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     hex::decode(digits).ok()
 }
 
+/// A number as decimal digits, if it is whole, also where the device writes it as `166.0` or `1.08e7`.
+fn decimal(number: &Number) -> String {
+    match number.as_f64().filter(|value| number.is_f64() && *value < EXACT_MAX) {
+        Some(value) => value.to_string(),
+        None => number.to_string(),
+    }
+}
+
 /// The number that a text shows: decimal digits, or hex digits that are marked as such.
 fn number(text: &str) -> Option<u128> {
     let lower = text.to_ascii_lowercase();
     let (digits, base) = match (lower.strip_prefix("0x"), lower.strip_suffix('h')) {
         (Some(digits), _) | (None, Some(digits)) => (digits, 16),
-        (None, None) => (lower.as_str(), 10),
+        (None, None) => (whole(&lower), 10),
     };
     // `from_str_radix` accepts a sign.
     u128::from_str_radix(digits, base).ok().filter(|_| !digits.starts_with('+'))
+}
+
+/// Decimal digits without the zeros after their point.
+fn whole(text: &str) -> &str {
+    match text.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => whole,
+        Some(_) | None => text,
+    }
 }
 
 /// The payload in which a simulated device reports these values. A place without a pointer is the whole payload.

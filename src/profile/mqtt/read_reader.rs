@@ -36,6 +36,7 @@ struct RemovedTable {
     at: Key<String>,
     only: Key<OnlyTable>,
     is: Key<Word>,
+    repeats: Key<bool>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +70,7 @@ pub(super) fn reader(scope: &Scope<'_>, t: &ReaderTable) -> Option<Reader> {
                        the card while it is there, `repeats_ms = …`, or leave it out";
         t.removed.wrong(log, message);
     }
+    let removed_repeats = t.removed.get().and_then(|t| t.repeats.get().copied()).unwrap_or(false);
     let removed = t.removed.get().and_then(|t| {
         let is = t.is.need(log, "write the text that means that the card has left, e.g. `is = \"\"`").map(Word::text);
         Some((scope.place(&t.topic, &t.at, &t.only)?, is?))
@@ -86,6 +88,7 @@ pub(super) fn reader(scope: &Scope<'_>, t: &ReaderTable) -> Option<Reader> {
         repeats_ms,
         gone_ms: t.gone_ms.number(GONE_MS),
         removed,
+        removed_repeats,
         stamp,
     })
 }

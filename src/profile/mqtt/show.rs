@@ -113,10 +113,11 @@ fn reader(reader: &Reader) -> Vec<String> {
     });
     let removed = reader.removed.iter();
     lines.extend(removed.map(|(at, is)| format!("  it has left at once when {} is `{is}`", place(at))));
+    if reader.removed_repeats {
+        lines.push("  it repeats that, too: the first card after a silence is reported, and not presented".to_owned());
+    }
     let stamp = reader.stamp.iter();
-    lines.extend(stamp.map(|at| {
-        format!("  a message whose `{at}` is not newer than that of the last one was delivered twice or late: ignored")
-    }));
+    lines.extend(stamp.map(|at| format!("  a message that was delivered twice or late, by its `{at}`, opens nothing")));
     let form = match reader.uid.form {
         UidForm::Hex => "hex digits, with or without separators",
         UidForm::Number => "a decimal number, or marked hex digits",

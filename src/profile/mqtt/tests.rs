@@ -66,7 +66,17 @@ fn every_file_of_the_folder_is_built_in_and_has_no_diagnostic() {
 fn reader(form: UidForm, order: UidOrder, content: UidContent) -> Reader {
     let place = Place { topic: "t".into(), at: Some("/uid".into()), only: None, retained: false };
     let uid = Uid { form, order, content };
-    Reader { place, uid, direction: None, again_ms: 0, repeats_ms: None, gone_ms: 0, removed: None, stamp: None }
+    Reader {
+        place,
+        uid,
+        direction: None,
+        again_ms: 0,
+        repeats_ms: None,
+        gone_ms: 0,
+        removed: None,
+        removed_repeats: false,
+        stamp: None,
+    }
 }
 
 const WHOLE: UidContent = UidContent::Whole { min: 4, max: 10 };
@@ -191,25 +201,41 @@ fn what_is_not_the_payload_of_a_device_is_an_error_or_nothing_and_never_a_card()
 }
 
 #[test]
-fn a_time_shows_what_is_newer_also_across_a_clock_that_is_put_back() {
+fn a_time_shows_what_is_newer_and_whether_it_is_that_of_another_clock_in_any_zone() {
     let reader = Reader { stamp: Some("/time".into()), ..reader(UidForm::Hex, UidOrder::MsbFirst, WHOLE) };
     let stamp = |time: &str| Payload::new(format!("{{\"time\":{time}}}").as_bytes()).stamp(&reader);
-    let is_older = |last: &str, this: &str| stamp(this).unwrap().is_older_than(stamp(last).unwrap());
-    assert!(is_older("\"2026-11-29T12:00:05\"", "\"2026-11-29T12:00:04\""));
-    assert!(is_older("\"2026-11-30T00:00:01\"", "\"2026-11-29T23:59:59\""));
-    assert!(is_older("1713278915.28", "1713278915.27"));
-    assert!(is_older("\"1713278915.28\"", "\"1713278915.27\""));
-    assert!(is_older("\"2026-11-29T12:00:05Z\"", "\"2026-11-29T12:00:04Z\""));
-    assert!(is_older("\"2026-11-29T12:00:05.000+08:00\"", "\"2026-11-29T12:00:04.990+08:00\""));
-    for (last, this) in [
-        ("\"2026-11-29T12:00:04\"", "\"2026-11-29T12:00:04\""),
-        ("\"2026-11-29T12:00:04\"", "\"2026-11-29T12:00:05\""),
-        // The end of summer time; a clock that is set at last; one that was set back to its beginning.
-        ("\"2026-10-25T02:59:59\"", "\"2026-10-25T02:00:00\""),
-        ("\"1970-01-01T00:00:09\"", "\"2026-11-29T12:00:00\""),
-        ("\"2026-11-29T12:00:00\"", "\"1970-01-01T00:00:09\""),
+    for (earlier, later, seconds) in [
+        ("\"2026-11-29T12:00:04\"", "\"2026-11-29T12:00:05\"", 1.0),
+        ("\"2026-11-29T23:59:59\"", "\"2026-11-30T00:00:01\"", 2.0),
+        ("1713278915.25", "1713278915.5", 0.25),
+        ("\"1713278915.25\"", "\"1713278915.5\"", 0.25),
+        ("\"2026-11-29T12:00:04Z\"", "\"2026-11-29T20:00:05+08:00\"", 1.0),
     ] {
-        assert!(!is_older(last, this), "{last} {this}");
+        assert_eq!(stamp(later).unwrap().seconds_after(stamp(earlier).unwrap()), seconds, "{earlier} {later}");
+    }
+    // 2026-11-29T12:00:00Z.
+    let agrees = |time: &str| stamp(time).unwrap().agrees_with(1_795_953_600.0, 5.0);
+    for time in [
+        "\"2026-11-29T12:00:05\"",
+        "\"2026-11-29T20:00:00\"",
+        "\"2026-11-29T17:44:55\"",
+        "\"2026-11-28T22:00:00\"",
+        "\"2026-11-29T12:00:05Z\"",
+        "\"2026-11-29T20:00:00+08:00\"",
+        "1795953595",
+    ] {
+        assert!(agrees(time), "{time}");
+    }
+    for time in [
+        "\"2026-11-29T12:00:06\"",
+        "\"2026-11-29T19:52:00\"",
+        "\"2026-11-28T12:00:00\"",
+        "\"1970-01-01T00:00:00\"",
+        "\"2026-11-29T20:00:00Z\"",
+        "\"2026-11-29T12:00:00+08:00\"",
+        "1795957200",
+    ] {
+        assert!(!agrees(time), "{time}");
     }
     assert_eq!((stamp("\"yesterday\""), stamp("true")), (None, None));
 }

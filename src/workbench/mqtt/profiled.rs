@@ -128,7 +128,6 @@ impl SimulatedDevice {
             fault: Fault::None,
             off_at: Vec::new(),
             repeat_at: Instant::now(),
-            last_second: 0,
         };
         let task = tokio::spawn(device.run(received));
         Ok(Self { points, commands, seen, task })
@@ -196,7 +195,6 @@ struct Device {
     off_at: Vec<(u16, Instant)>,
     /// When the card, or its absence, is reported again.
     repeat_at: Instant,
-    last_second: i64,
 }
 
 impl Device {
@@ -341,8 +339,7 @@ impl Device {
         let card = self.show.borrow().card;
         match card {
             Some(uid) => {
-                let time = self.time();
-                self.report(&reader.place, reader.show(uid, &time));
+                self.report(&reader.place, reader.show(uid, &Self::time()));
             }
             None => {
                 if let Some((place, payload)) = reader.show_removed() {
@@ -361,12 +358,10 @@ impl Device {
         }
     }
 
-    /// The time as a device shows it, to the second; no two messages have the same.
-    fn time(&mut self) -> String {
-        let now = jiff::Timestamp::now().as_second();
-        self.last_second = now.max(self.last_second + 1);
-        let shown = jiff::Timestamp::from_second(self.last_second).unwrap_or_default();
-        jiff::tz::Offset::UTC.to_datetime(shown).to_string()
+    /// The time as a device shows it, to the second.
+    fn time() -> String {
+        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap_or_default();
+        jiff::tz::Offset::UTC.to_datetime(now).to_string()
     }
 
     fn report_output(&mut self, channel: u16) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::clock::{Age, DeviceClock};
 use super::output::Seen;
 use crate::access::input::Presented;
 use crate::portals::device::Reading;
@@ -17,15 +18,12 @@ use crate::profile::mqtt::{Input, Meter, Output, Payload, Place, Reader, Stamp};
 /// How often a reader that repeats its card is read, in milliseconds: well within the time after which what it shows is old.
 const READ_EVERY_MS: u64 = 1_000;
 
-/// So many messages in a row that are older than the last one, and go on as the time does, show that the clock of the device was set back.
-/// Messages that were delivered late come at once, or have any times.
-const SET_BACK_MESSAGES: u32 = 3;
-/// How far the first and the last of them are apart at least, in milliseconds.
-const SET_BACK_MS: u64 = 4_000;
-/// How far the times of two such messages may differ from the time between them, in seconds: most devices give whole seconds.
-const SET_BACK_S_OFF: f64 = 2.0;
 /// Why a message that came twice counts once.
 const TWICE: &str = "it was delivered twice";
+/// Why one whose time is older than it should be does not.
+const LATE: &str = "it was delivered late, or the clock of the device was set back";
+/// Why one whose time nothing confirms does not.
+const UNKNOWN: &str = "its device has just connected, and its clock is not that of the gateway: the next one counts";
 
 /// A message of a device.
 pub(super) struct Received<'m> {
@@ -34,6 +32,8 @@ pub(super) struct Received<'m> {
     /// The broker kept it, for how long is not known.
     pub(super) retained: bool,
     pub(super) at: Instant,
+    /// What the gateway's clock showed then, in seconds since 1970; it may be wrong.
+    pub(super) wall_s: f64,
 }
 
 /// What a reader that repeats its card shows.
@@ -41,8 +41,10 @@ pub(super) struct Received<'m> {
 struct Presence {
     /// It is known whether a card is there.
     known: bool,
+    /// Its messages have ended, though it would report that no card is there.
+    silent: bool,
     card: Option<Presented>,
-    /// Without a further message the card is no longer reported then.
+    /// Without a further message what it shows is no longer reported then.
     until: Option<Instant>,
     read_at: Option<Instant>,
 }
@@ -50,10 +52,8 @@ struct Presence {
 struct CardReader {
     slot: u8,
     reader: Reader,
-    last_stamp: Option<Stamp>,
+    clock: DeviceClock,
     last_card: Option<(Stamp, Presented)>,
-    /// The first of the messages in a row that are older than the last one, when it came, and how many they are.
-    set_back: Option<(Stamp, Instant, u32)>,
     presence: Presence,
     online_since: Option<Instant>,
 }
@@ -73,8 +73,8 @@ pub(super) struct Decoded {
     pub(super) readings: Vec<Reading>,
     /// A card that opens nothing, because its message is old.
     pub(super) old: Option<Old>,
-    /// The clock of the device was set back, and its time counts from now on.
-    pub(super) set_back: bool,
+    /// The clock of the device was set, and its time counts from now on.
+    pub(super) clock_set: bool,
 }
 
 /// A card that opens nothing, because its message is old.
@@ -110,9 +110,8 @@ impl Decoder {
         self.reader = Some(CardReader {
             slot,
             reader,
-            last_stamp: None,
+            clock: DeviceClock::default(),
             last_card: None,
-            set_back: None,
             presence,
             online_since: None,
         });
@@ -238,22 +237,23 @@ impl Decoder {
             None
         });
         let removed = is_removal && message.payload.removed(&of.reader).unwrap_or(false);
-        let stamp = message.payload.stamp(&of.reader);
-        let late = if message.retained { Some("it was retained") } else { of.late(stamp, card.as_ref(), message.at) };
-        decoded.set_back = of.set_back.is_some_and(|(.., messages)| messages >= SET_BACK_MESSAGES) && late.is_none();
+        let late = match (message.retained, message.payload.stamp(&of.reader)) {
+            (true, _) => Some("it was retained"),
+            (false, Some(stamp)) => of.late(stamp, card.as_ref(), message, &mut decoded.clock_set),
+            (false, None) => None,
+        };
         if let Some(why) = late {
             decoded.old = card.map(|card| of.old(why, card));
             return;
         }
-        if decoded.set_back {
-            of.set_back = None;
-        }
         match (card, of.reader.repeats_ms) {
             (Some(card), Some(repeats_ms)) => {
-                of.presence.until = Some(message.at + Duration::from_millis(u64::from(repeats_ms)));
-                of.presence.shows(Some(card));
+                of.presence.shows(Some(card), Some(message.at + Duration::from_millis(u64::from(repeats_ms))));
             }
-            (None, Some(_)) if removed => of.presence.shows(None),
+            (None, Some(repeats_ms)) if removed => {
+                let until = message.at + Duration::from_millis(u64::from(repeats_ms));
+                of.presence.shows(None, of.reader.removed_repeats.then_some(until));
+            }
             (Some(card), None) => {
                 decoded.readings.push(Reading::Card { slot: of.slot, shows: Shows::Card(Some(card)) });
                 return;
@@ -282,10 +282,13 @@ impl Decoder {
         let since = of.online_since?;
         if !of.presence.known && now.saturating_duration_since(since) > repeats {
             // A card that is there would have been reported.
-            of.presence.shows(None);
+            of.presence.shows(None, None);
+            of.presence.silent = of.reader.removed_repeats;
         }
         if of.presence.until.is_some_and(|until| now >= until) {
-            of.presence.shows(None);
+            of.presence.shows(None, None);
+            // It would have reported that the card has left, and did not: what it shows next it may have shown for long.
+            of.presence.silent = of.reader.removed.is_some();
         }
         let every = Duration::from_millis(READ_EVERY_MS);
         let is_due = of.presence.read_at.is_none_or(|read_at| now.saturating_duration_since(read_at) >= every);
@@ -294,17 +297,15 @@ impl Decoder {
 }
 
 impl Presence {
-    fn shows(&mut self, card: Option<Presented>) {
-        if card.is_none() {
-            self.until = None;
-        }
-        (self.known, self.card, self.read_at) = (true, card, None);
+    fn shows(&mut self, card: Option<Presented>, until: Option<Instant>) {
+        *self = Self { known: true, silent: false, card, until, read_at: None };
     }
 }
 
 impl CardReader {
     fn clock_restarts(&mut self) {
-        (self.last_stamp, self.last_card, self.set_back) = (None, None, None);
+        self.clock.restarts();
+        self.last_card = None;
     }
 
     /// This card, whose message is old.
@@ -313,40 +314,28 @@ impl CardReader {
         Old { why, card: is_presented.then_some(Reading::OldCard { slot: self.slot, presented }) }
     }
 
-    /// Why a message with this time and card, which came at `at`, is no news. A device may send a card and something else within the same
-    /// second.
-    fn late(&mut self, stamp: Option<Stamp>, card: Option<&Presented>, at: Instant) -> Option<&'static str> {
-        let stamp = stamp?;
-        if self.last_stamp.is_some_and(|last| stamp.is_older_than(last)) {
-            if !self.is_set_back(stamp, at) {
-                return Some("it was delivered late, after a newer one");
-            }
-        } else {
-            self.set_back = None;
+    /// Why a message with this time and card is no news. A device may send a card and something else within the same second.
+    fn late(
+        &mut self,
+        stamp: Stamp,
+        card: Option<&Presented>,
+        message: &Received<'_>,
+        clock_set: &mut bool,
+    ) -> Option<&'static str> {
+        let is_twice = |(last, known): &(Stamp, Presented)| *last == stamp && Some(known) == card;
+        if self.last_card.as_ref().is_some_and(is_twice) {
+            return Some(TWICE);
         }
-        self.last_stamp = Some(stamp);
-        let card = card?;
-        let is_twice = self.last_card.as_ref().is_some_and(|(last, known)| *last == stamp && known == card);
-        self.last_card = Some((stamp, card.clone()));
-        is_twice.then_some(TWICE)
-    }
-
-    /// Whether messages that are older than the last one show by now that the clock of the device was set back, as by a start without
-    /// network or a time server: each goes on from the one before by the time that has passed.
-    fn is_set_back(&mut self, stamp: Stamp, at: Instant) -> bool {
-        let goes_on = |first: Stamp, since: Instant| {
-            let passed_s = at.saturating_duration_since(since).as_secs_f64();
-            (stamp.seconds_after(first) - passed_s).abs() <= SET_BACK_S_OFF
-        };
-        let (first, since, messages) = match self.set_back {
-            Some((first, since, messages)) if goes_on(first, since) => (first, since, messages + 1),
-            _ => (stamp, at, 1),
-        };
-        let is_long = at.saturating_duration_since(since) >= Duration::from_millis(SET_BACK_MS);
-        // Only one that counts makes up the number.
-        let messages = if is_long { messages } else { messages.min(SET_BACK_MESSAGES - 1) };
-        self.set_back = Some((first, since, messages));
-        messages >= SET_BACK_MESSAGES
+        match self.clock.age(stamp, message.at, message.wall_s) {
+            Age::New => {}
+            Age::Set => *clock_set = true,
+            Age::Late => return Some(LATE),
+            Age::Unknown => return Some(UNKNOWN),
+        }
+        if let Some(card) = card {
+            self.last_card = Some((stamp, card.clone()));
+        }
+        None
     }
 
     fn read(&mut self, now: Instant) -> Option<Reading> {
@@ -354,7 +343,8 @@ impl CardReader {
             return None;
         }
         self.presence.read_at = Some(now);
-        Some(Reading::Card { slot: self.slot, shows: Shows::Card(self.presence.card.clone()) })
+        let shows = if self.presence.silent { Shows::Silent } else { Shows::Card(self.presence.card.clone()) };
+        Some(Reading::Card { slot: self.slot, shows })
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Device {
     pub(super) topic: String,
     available: Vec<(Available, Option<bool>)>,
     start: Duration,
+    /// The last topic of its availability whose message could not be read, and why.
+    unread: Option<(String, String)>,
     state: SourceState,
     online: watch::Sender<bool>,
     /// When a device that has just connected counts as online.
@@ -53,6 +55,7 @@ impl Device {
             topic,
             available: available.into_iter().map(|of| (of, None)).collect(),
             start: Duration::ZERO,
+            unread: None,
             state: SourceState::Unknown,
             online: watch::Sender::new(false),
             online_from: None,
@@ -84,7 +87,12 @@ impl Device {
         let mut taken = Taken::default();
         let (mut changed, mut connected) = (false, false);
         for (of, state) in self.available.iter_mut().filter(|(of, _)| of.is.place.topic == message.topic) {
-            match message.payload.two(&of.is) {
+            let read = message.payload.connected(&of.is);
+            if let Ok(None) | Err(_) = &read {
+                let neither = || format!("it is neither `{}` nor `{}`", of.is.yes, of.is.no);
+                self.unread = Some((message.topic.to_owned(), read.clone().err().unwrap_or_else(neither)));
+            }
+            match read {
                 Ok(Some(is)) => {
                     changed |= state.replace(is) != Some(is);
                     connected |= is && live && !message.retained;
@@ -114,8 +122,8 @@ impl Device {
                 decoded.readings.clear();
             }
             let portal = &listener.portal;
-            if decoded.set_back {
-                tracing::warn!(%portal, device = self.topic, "the clock of the device was set back: its time is taken as it is now");
+            if decoded.clock_set {
+                tracing::warn!(%portal, device = self.topic, "the clock of the device was set: its time is taken as it is now");
             }
             if let Some(Old { why, card }) = decoded.old {
                 taken.old = true;
@@ -177,10 +185,15 @@ impl Device {
         if self.state == SourceState::Unknown && self.online_from.is_none() {
             let needed = self.available.iter().find(|(of, state)| of.needed && state.is_none());
             let topic = needed.map_or(self.topic.as_str(), |(of, _)| &of.is.place.topic);
-            let cause = format!(
-                "nothing came on `{topic}` within {ABSENT_MS} ms; check the name `{}`, the profile, and the power and MQTT settings of the device",
-                self.topic
-            );
+            let cause = match &self.unread {
+                Some((unread, why)) if unread == topic => format!(
+                    "a message came on `{topic}`, but could not be read: {why}; compare the version and the MQTT settings of the device with its profile"
+                ),
+                _ => format!(
+                    "nothing came on `{topic}` within {ABSENT_MS} ms; check the name `{}`, the profile, and the power and MQTT settings of the device",
+                    self.topic
+                ),
+            };
             return self.go_offline(cause);
         }
         false
@@ -194,7 +207,7 @@ impl Device {
 
     /// The broker is reached again: what the device is will be known by its messages.
     pub(super) fn connected(&mut self) {
-        (self.state, self.online_from) = (SourceState::Unknown, None);
+        (self.state, self.online_from, self.unread) = (SourceState::Unknown, None, None);
     }
 
     fn go_offline(&mut self, cause: String) -> bool {

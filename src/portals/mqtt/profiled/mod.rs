@@ -7,9 +7,11 @@
 //! | modules | what they own |
 //! |---|---|
 //! | `device` | whether a device is connected, and its portals |
+//! | `clock` | how late a message is, by the times that a device gives |
 //! | `decode` | messages decoded to readings; nothing old is a card |
 //! | `output` | what is published to an output, and how it is confirmed |
 
+mod clock;
 mod decode;
 mod device;
 mod output;
@@ -237,7 +239,9 @@ impl Link {
         }
         let Some(of) = self.routes.get(&message.topic) else { return };
         let payload = Payload::new(&message.payload);
-        let received = Received { topic: &message.topic, payload, retained: message.retain, at: Instant::now() };
+        let wall_s = jiff::Timestamp::now().as_duration().as_secs_f64();
+        let received =
+            Received { topic: &message.topic, payload, retained: message.retain, at: Instant::now(), wall_s };
         let mut asked = Vec::new();
         for at in of {
             let Some(device) = self.devices.get_mut(*at) else { continue };

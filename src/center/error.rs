@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Ahead;
+use super::meant::Slip;
 use crate::access::change::OpError;
 use crate::access::id::{CardUid, GatewayId, Holder, StreamName, Timestamp};
 use crate::access::list::Shrink;
@@ -95,6 +96,14 @@ pub enum CenterError {
         enrolled: Holder,
         /// The gateway whose list has the enrolment, or `campus`.
         at: String,
+    },
+    /// An op that nobody can mean.
+    #[error("nothing was published: {slip}")]
+    Slip {
+        /// Its place.
+        op: u32,
+        /// What is wrong with it.
+        slip: Slip,
     },
     /// A list would withdraw more than a gateway lets pass.
     #[error(

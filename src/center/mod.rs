@@ -19,6 +19,7 @@ mod error;
 #[cfg(feature = "center")]
 pub mod http;
 mod load;
+mod meant;
 mod notes;
 mod order;
 mod owners;

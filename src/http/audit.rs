@@ -83,6 +83,13 @@ impl Filter {
             return Err(format!("`{name}` is not a flag of decisions"));
         }
         let uid = uid.transpose().map_err(|error| format!("`uid` {error}"))?;
+        let since: Option<Timestamp> = parsed("since", asked.since.as_deref())?;
+        let until: Option<Timestamp> = parsed("until", asked.until.as_deref())?;
+        if since.zip(until).is_some_and(|(since, until)| since > until) {
+            return Err(
+                "`since` is later than `until`, so there is nothing: exchange them, or leave one out".to_owned()
+            );
+        }
         Ok(Self {
             portal: parsed("portal", asked.portal.as_deref())?,
             hashed: uid.map(|uid| store.hash_of(uid)),
@@ -90,8 +97,8 @@ impl Filter {
             holder: parsed("holder", asked.holder.as_deref())?,
             kinds: kinds.map(kind).collect::<Result<_, _>>()?,
             flag: asked.flag.clone(),
-            since: parsed("since", asked.since.as_deref())?,
-            until: parsed("until", asked.until.as_deref())?,
+            since,
+            until,
         })
     }
 
@@ -266,6 +273,7 @@ mod tests {
             ("type=revokes", "`revokes` is not a type"),
             ("flag=early", "`early` is not a flag"),
             ("since=yesterday", "`since` `yesterday`"),
+            ("since=2026-09-02T00:00:00.000Z&until=2026-09-01T00:00:00.000Z", "`since` is later than `until`"),
         ] {
             let refused = Filter::of(&asked(query), &store(1)).unwrap_err();
             assert!(refused.contains(part), "{refused}");

@@ -11,6 +11,7 @@ printed.
 import os
 import re
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from playwright.sync_api import expect
@@ -217,7 +218,9 @@ def as_it_happens(browser):
     page.locator("tbody tr button").first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Chain to the event before: holds")
-    expect(dialog.locator("pre")).to_contain_text('"prev"')
+    # What is shown is what the hash is of.
+    shown = dialog.locator("pre").text_content()
+    assert '"prev"' in shown and sha256(shown.encode()).hexdigest() in dialog.text_content(), shown
     console.check("an event")
     page.keyboard.press("Escape")
     with page.expect_download() as download:
@@ -228,7 +231,52 @@ def as_it_happens(browser):
     page.locator("input[name=uid]").fill("12")
     page.get_by_role("button", name="Search").click()
     expect(page.locator("[role=alert].said", has_text="`12` is not a card UID")).to_be_visible()
+    expect(page.locator("caption")).to_be_empty()
+    page.locator("input[name=uid]").fill("")
+    # Of a date of which a part is missing nothing is saved; a span that ends before it begins is refused.
+    saved = []
+    page.on("download", lambda download: saved.append(download))
+    since = page.locator("input[name=since]")
+    since.press_sequentially("12312026")
+    for name in ["CSV", "JSON lines"]:
+        page.get_by_role("button", name=name).click()
+        expect(since).to_be_focused()
+    since.fill("2026-09-02T00:00")
+    page.locator("input[name=until]").fill("2026-09-01T00:00")
+    for name in ["Search", "CSV"]:
+        page.get_by_role("button", name=name).click()
+        expect(page.locator("[role=alert].said", has_text="`since` is later than `until`")).to_be_visible()
+        expect(page.locator("caption")).to_be_empty()
+    assert saved == [], saved
+    # An address that nothing made.
+    for place in ["card/%", "constructor", "toString/1"]:
+        page.goto(f"http://{ADDRESS}/#/{place}")
+        expect(page.get_by_role("heading", level=2).first).to_have_text(re.compile("Card|Alarms"))
+        assert re.match("Now|Card", page.title()), page.title()
     console.passing("400 (Bad Request)")
+    console.close()
+
+
+def many_tabs(browser):
+    """A browser has six connections for one server. Pages that nobody sees leave theirs; one that is shown again shows each event once."""
+    console = Console(browser, "en", "screen")
+    first = console.open()
+    pages = console.tabs(7, "now")
+    before = numbers(first)
+    request("present")
+    expect(pages[-1].locator(".feed > li")).to_have_count(len(before) + 1)
+    assert numbers(first) == before, "a page that nobody sees has left its connection"
+    console.show(first)
+    expect(first.locator(".feed > li")).to_have_count(len(before) + 1)
+    request("present")
+    expect(first.locator(".feed > li")).to_have_count(len(before) + 2)
+    seen = numbers(first)
+    assert seen[2:] == before and len(set(seen)) == len(seen), seen
+    # Left and back before it was long enough.
+    console.hide(first)
+    console.show(first)
+    request("present")
+    expect(first.locator(".feed > li")).to_have_count(len(before) + 3)
     console.close()
 
 
@@ -372,5 +420,5 @@ def latency(browser):
     console.close()
 
 
-parts = [every_page, two_clicks_and_one_typing, keyboard_only, latency, as_it_happens, an_order, power_suspended]
+parts = [every_page, two_clicks_and_one_typing, keyboard_only, latency, as_it_happens, an_order, power_suspended, many_tabs]
 run([latency] if os.environ.get("DORMGATE_MEASURE") else parts)

@@ -1,4 +1,4 @@
-//! The pages in headless Chromium; `browser.py` is what is done there.
+//! The pages in headless Chromium; `browser.py` is what is done there, and `building.py` where a building has some 300 portals.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -95,6 +95,31 @@ async fn every_page_works_in_a_browser_in_both_languages_with_and_without_a_mous
             other => panic!("`{other}` is unknown"),
         }
         browser.done(&with).await;
+    }
+    browser.end().await;
+    rig.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chromium; tests/run installs it"]
+async fn a_page_of_300_portals_shows_what_came_of_an_order_and_why_a_card_is_denied() {
+    let rig = Rig::building(150).await;
+    let far = ["door-1150", "power-1150"];
+    let report = async |id: &str, state: serde_json::Value| {
+        rig.site.peer.report(&portal(id, "state"), state.to_string()).await;
+    };
+    for id in far {
+        report(id, json!({"online": true})).await;
+    }
+    let mut browser = Browser::start("console/building.py", &[&rig.address, TOKEN, LOST, far[0], far[1]]);
+    while let Some(line) = browser.asked().await {
+        match line.as_str() {
+            "present" => assert_eq!(rig.site.reason(far[0], LOST).await, "lost"),
+            "away" => report(far[0], json!({"online": false})).await,
+            "online" => report(far[0], json!({"online": true})).await,
+            other => panic!("`{other}` is unknown"),
+        }
+        browser.done("").await;
     }
     browser.end().await;
     rig.gateway.stop().await;

@@ -34,7 +34,20 @@ impl Rig {
 
     /// The same, with further sections of the configuration.
     pub async fn with(ip: &str, has_token: bool, more: &str) -> Self {
+        Self::at(Site::new().await, ip, has_token, more).await
+    }
+
+    /// A building of so many rooms more, each with a door and a power box, from a sheet.
+    pub async fn building(rooms: usize) -> Self {
         let mut site = Site::new().await;
+        let row = |n: usize| format!("door-{n},door,{n},native\npower-{n},power_box,{n},native\n");
+        let rows: String = (1001..=1000 + rooms).map(row).collect();
+        std::fs::write(site.dir().join("portals.csv"), format!("id,kind,zone,device.mqtt\n{rows}")).unwrap();
+        site.head = "portals = \"portals.csv\"\n".to_owned();
+        Self::at(site, "127.0.0.1", true, "").await
+    }
+
+    async fn at(mut site: Site, ip: &str, has_token: bool, more: &str) -> Self {
         let free = std::net::TcpListener::bind(format!("{ip}:0")).unwrap().local_addr().unwrap();
         let token = if has_token { "token_file = \"console_token\"\n" } else { "" };
         std::fs::write(site.dir().join("console_token"), format!("{TOKEN}\n")).unwrap();

@@ -99,6 +99,27 @@ class Window:
             .filter((element) => element.checkVisibility() && !element.disabled && !window.reached.has(element)).map((element) => element.outerHTML)""")
         assert not missed, f"{what}: not reached by the keyboard: {missed}"
 
+    def tabs(self, count, name):
+        """That many pages of one browser, of which the last is shown: headless Chromium shows all, so each is made a hidden one."""
+        pages = [self.page]
+        while len(pages) < count:
+            self.hide(pages[-1])
+            page = self.context.new_page()
+            page.on("pageerror", lambda error: self.wrong.append(str(error)))
+            page.goto(f"http://{self.address}/#/{name}")
+            expect(page.locator("main section").first).to_be_visible()
+            pages.append(page)
+        return pages
+
+    def hide(self, page, is_hidden=True):
+        page.evaluate("""(hidden) => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""", is_hidden)
+
+    def show(self, page):
+        self.hide(page, False)
+
     def passing(self, *parts):
         """What the browser logs of something that the test wanted is no error of the page."""
         self.wrong = [text for text in self.wrong if not any(part in text for part in parts)]

@@ -86,6 +86,8 @@ pub struct Site {
     dir: tempfile::TempDir,
     /// Further lines of `[uplink]`.
     pub uplink: Option<String>,
+    /// Lines above the first section.
+    pub head: String,
     /// Further sections.
     pub extra: String,
     requests: std::cell::Cell<u64>,
@@ -110,6 +112,7 @@ impl Site {
             rooms: Office::apartment(),
             dir: tempfile::tempdir().expect("a directory"),
             uplink: Some(String::new()),
+            head: String::new(),
             extra: String::new(),
             requests: std::cell::Cell::new(0),
         }
@@ -143,7 +146,7 @@ impl Site {
             format!("[local]\nurls = [\"mqtt://{host}:{port}\"]\n")
         };
         format!(
-            "[gateway]\nid = \"xing1\"\ndata_dir = \"data\"\n{uplink}{local}\
+            "{}[gateway]\nid = \"xing1\"\ndata_dir = \"data\"\n{uplink}{local}\
              [[center.stream]]\nname = \"card-office\"\nscope = \"campus\"\npublic_keys = [\"{}\"]\n\
              may = [\"issue\", \"reissue\", \"report_lost\", \"found\", \"freeze\", \"unfreeze\", \"cancel\", \"reinstate\"]\n\
              [[center.stream]]\nname = \"apartment\"\nscope = \"gateway\"\npublic_keys = [\"{}\"]\n\
@@ -153,6 +156,7 @@ impl Site {
              device = {{ mqtt = \"native\" }}\n\
              [[portal]]\nid = \"door-412\"\nkind = \"door\"\nzone = \"412\"\nhold_ms = 5000\ndevice = {{ mqtt = \"native\" }}\n\
              [[portal]]\nid = \"power-412\"\nkind = \"power_box\"\nzone = \"412\"\ndevice = {{ mqtt = \"native\" }}\n{}",
+            self.head,
             self.cards.public_key(),
             self.rooms.public_key(),
             self.extra,

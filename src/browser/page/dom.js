@@ -26,8 +26,40 @@ export function fill(element, ...children) {
   return element;
 }
 
+const FIELDS = "input[name], select[name]";
+/** Whether a person has put something else into a field than it began with. */
+const isChanged = (field) => {
+  if (field.type === "file") return field.files.length > 0;
+  if (field.type === "checkbox") return field.checked !== field.defaultChecked;
+  if (field.matches("select")) return field.value !== ([...field.options].find((option) => option.defaultSelected) ?? field.options[0])?.value;
+  return field.value !== field.defaultValue;
+};
+
+/** What a person has typed or chosen in `from` and not sent yet is in `to` too, which was made in its place. */
+export function carry(from, to) {
+  const places = new Map();
+  for (const field of to.querySelectorAll(FIELDS)) places.set(field.name, [...(places.get(field.name) ?? []), field]);
+  for (const field of from.querySelectorAll(FIELDS)) {
+    const place = places.get(field.name)?.shift();
+    if (!place || place.type !== field.type || !isChanged(field)) continue;
+    if (field.type === "file") place.files = field.files;
+    else if (field.type === "checkbox") place.checked = field.checked;
+    else if (!field.matches("select") || [...place.options].some(({ value }) => value === field.value)) place.value = field.value;
+    place.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+}
+
+const CONTROLS = "button, a[href], select, input, summary";
+
+/** Gives the focus to the control of `to` that stands for `focused` of `from`: of the same words, or at its place. */
+function refocus(from, to, focused) {
+  const all = [...to.querySelectorAll(CONTROLS)];
+  const same = (one) => one.tagName === focused.tagName && (focused.name ? one.name === focused.name : one.textContent === focused.textContent);
+  (all.find(same) ?? all[[...from.querySelectorAll(CONTROLS)].indexOf(focused)] ?? all[0])?.focus({ preventScroll: true });
+}
+
 /** Keeps one child of `list` for each item, in order: whoever has the focus keeps it while others come and go. `make(item)` gives
- *  the element, `text(item)` what it shows; it is made again only when that has changed. */
+ *  the element, `text(item)` what it shows; it is made again only when that has changed, with what a person has begun to fill in. */
 export function keep(list, items, key, text, make) {
   const old = new Map([...list.children].map((child) => [child.dataset.key, child]));
   let place = list.firstElementChild;
@@ -40,12 +72,13 @@ export function keep(list, items, key, text, make) {
       const made = make(item);
       made.dataset.key = name;
       made.dataset.shown = shown;
-      const focused = child?.contains(document.activeElement);
       if (child) {
+        const focused = child.contains(document.activeElement) ? document.activeElement : null;
         if (place === child) place = made;
+        carry(child, made);
         child.replaceWith(made);
+        if (focused) refocus(child, made, focused);
       }
-      if (focused) made.querySelector("button, a, select, input")?.focus();
       child = made;
     }
     if (place === child) place = child.nextElementSibling;

@@ -1,7 +1,7 @@
 // The frame of a console: which page is shown, in which language and theme, and who is logged in.
 import { get, post, remove } from "./api.js";
 import { onChange } from "./changes.js";
-import { ask, field, fill, h } from "./dom.js";
+import { ask, carry, field, fill, h } from "./dom.js";
 import { language, learn, setLanguage, t, zoneName } from "./words.js";
 
 const app = document.getElementById("app");
@@ -14,10 +14,29 @@ let banner;
 let shown = null;
 let parts = null;
 
-/** The page of the address, `#/card/1EA68671`: its name and what follows it. */
+/** The page of the address, `#/card/1EA68671/door-412`: its name and the parts that follow it. */
 function place() {
   const [, name, ...rest] = location.hash.split("/");
-  return [PAGES[name] ? name : Object.keys(PAGES)[0], decodeURIComponent(rest.join("/"))];
+  return [Object.hasOwn(PAGES, name ?? "") ? name : Object.keys(PAGES)[0], rest.map(decoded)];
+}
+
+/** A part of the address as text; one that somebody typed may be no such part, and stands for itself. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** The same page in the other language, with what is half filled in. */
+function turn(tag) {
+  const before = parts.main;
+  setLanguage(tag);
+  show();
+  carry(before, parts.main);
+  shown?.carried?.();
+  document.querySelector("button.language").focus();
 }
 
 function frame() {
@@ -40,7 +59,7 @@ function frame() {
       h("nav", { "aria-label": t("pages") }, h("ul", null, Object.keys(PAGES).map(link))),
       h("span", { class: "grow" }),
       parts.who,
-      h("button", { lang: other === "zh" ? "zh-CN" : "en", class: "language", onclick: () => { setLanguage(other); show(); document.querySelector("button.language").focus(); } }, other === "zh" ? "中文" : "English"),
+      h("button", { lang: other === "zh" ? "zh-CN" : "en", class: "language", onclick: () => turn(other) }, other === "zh" ? "中文" : "English"),
       h("button", { onclick: theme }, t("theme")))),
     h("div", { class: "sayings" }, parts.banner, parts.lost, parts.said),
     parts.main,

@@ -51,7 +51,7 @@ const WORDS = {
   fire_reset: ["Reset the fire latch", "火警复位"], fire_reset_means: ["Ends the fire latch, once every fire input is clear. Cards decide again.", "所有火警输入解除后结束火警锁定，恢复由刷卡判定。"], fire_force: ["Set aside inputs whose portal is offline or gone", "忽略已离线或已移除通道的火警输入"],
   forgive: ["Forgive", "解除反潜回"], forgive_means: ["Where the card is does not count against its next passage.", "此前的位置不再影响下次通行。"], forgive_label: ["Card UID, or * for every card", "卡号，或 * 表示全部"],
   // Card
-  card_label: ["Card UID, as a reader prints it", "卡号（按读卡器所示输入）"], card_hint: ["Hex with or without separators, reversed, or a decimal number. The number printed on the card and the student number are not the UID.", "可输入十六进制（有无分隔符均可）、倒序或十进制。卡面印刷号与学号不是卡号。"],
+  card_label: ["Card UID, as a reader prints it", "卡号（按读卡器所示输入）"], card_hint: ["Hex with or without separators, reversed, or a decimal number. The number printed on the card and the student number are not the UID. A portal or room after it is shown first, with why: 1EA68671 door-412.", "可输入十六进制（有无分隔符均可）、倒序或十进制。卡面印刷号与学号不是卡号。其后可加通道或房间，将首先显示并说明原因：1EA68671 door-412。"],
   look_up: ["Look up", "查询"], read_as: ["read as", "读作"], known: ["in the list", "在名单中"], unknown: ["not in the list", "不在名单中"], or_is_it: ["Or is it:", "或者是："],
   spelling_hex: ["hex", "十六进制"], spelling_hex_reversed: ["hex, reversed", "倒序十六进制"], spelling_decimal: ["decimal", "十进制"], spelling_decimal_reversed: ["decimal, reversed", "倒序十进制"], spelling_check_byte: ["hex with a check byte", "带校验字节"], spelling_cascade_tag: ["hex with a cascade tag", "带级联标记"],
   why: ["Why", "原因"], what_to_do: ["What to do", "处理办法"], also: ["Also against it", "其他原因"],
@@ -78,7 +78,7 @@ const ALARMS = {
   duress: [["A card was presented under duress", "Send help, quietly."], ["胁迫卡被出示", "请悄然派人支援。"]],
   unconfirmed_revocation: [["A relay that had to go off is not confirmed off", "Go there; switch the room off by hand."], ["应断电的继电器未确认断开", "请到场手动断电。"]],
   forced_open: [["A door opened without a release", "Go and look."], ["门被强行打开", "请到场查看。"]],
-  power_without_card: [["Power is drawn and no permitted card is there", "Look at the box: bridged, or a relay that sticks."], ["无有效卡却在用电", "请查看取电盒：可能被短接或继电器粘连。"]],
+  power_without_card: [["Power is drawn without a permitted card, or a dead card is in the box", "Look at the box: a replaced or lost card in it, a bridge, or a relay that sticks."], ["无有效卡却在用电，或盒中是已作废的卡", "请查看取电盒：可能插着已换或挂失的卡、被短接或继电器粘连。"]],
   tamper: [["A housing is open", "Go and look."], ["设备外壳被打开", "请到场查看。"]],
   clone: [["One card in two places", "Compare the card with its holder; one of the two may be a copy."], ["同一张卡出现在两处", "请核对持卡人；其中之一可能是复制卡。"]],
   dead_card: [["A card that was replaced, cancelled or lost", "Go and look: a finder, a copy, or the owner with the old card."], ["已作废、注销或挂失的卡", "请到场查看：拾卡人、复制卡或本人误用旧卡。"]],
@@ -99,7 +99,7 @@ const EVENTS = {
   command: ["order", "指令"], posture: ["posture", "模式"], alarm: ["alarm", "告警"], portal_online: ["portal online", "通道上线"], portal_offline: ["portal offline", "通道离线"], boot: ["start", "启动"], clock_step: ["clock", "时钟"], log_gap: ["events lost", "事件丢失"], config: ["note", "备注"],
 };
 
-/** What a warden meets of a gateway's refusals: a part of its sentence, and the Chinese for it. */
+/** What a warden meets of a gateway's refusals: a part of its sentence, or its beginning with a colon, and the Chinese for it. */
 const REFUSALS = [
   ["the token is wrong", "口令错误；口令见 [http] token_file 指定的文件"],
   ["too many wrong tokens", "错误口令过多，请等一分钟再试"],
@@ -137,6 +137,7 @@ const REFUSALS = [
   ["is unknown; a filter has", "没有此筛选条件"],
   ["is not a type of audit event", "没有此类事件"],
   ["is not a flag of decisions", "没有此判定标记"],
+  ["`since` is later than `until`", "起始时间晚于结束时间，请对调或清除其一"],
   ["is not a time like", "时间有误，应如 2026-09-01T08:00:00.000Z"],
   ["`csv` or `jsonl` is wanted", "导出格式应为 csv 或 jsonl"],
   ["is not in the journal", "日志中没有此事件：可能太旧、已丢失或尚未写入"],
@@ -149,7 +150,7 @@ const REFUSALS = [
 
 /** What went wrong, in this person's language; the sentence itself stays beside it, because it names what it is about. */
 export function refusal(message) {
-  const known = language() === "zh" && REFUSALS.find(([part]) => message.includes(part));
+  const known = language() === "zh" && REFUSALS.find(([part]) => (part.endsWith(": ") ? message.startsWith(part) : message.includes(part)));
   return known ? `${known[1]}（${message}）` : message;
 }
 

@@ -262,7 +262,10 @@ impl Request {
         }
         let to = self.to.as_ref();
         let messages = match &self.what {
-            What::Ops(ops) => center.stage_ops(to, ops, now)?,
+            What::Ops(ops) => {
+                center.check_meant(to, ops, now)?;
+                center.stage_ops(to, ops, now)?
+            }
             What::List(list, allow_shrink) => center.stage_list(to, list, *allow_shrink, now)?.messages,
         };
         let journals: Vec<_> = messages.iter().filter_map(|message| center.journal_of(message)).collect();

@@ -28,6 +28,7 @@ pub(super) const FILES: &[File] = &[
     ("/console/card.js", JS, include_str!("page/card.js")),
     ("/console/change.js", JS, include_str!("page/change.js")),
     ("/console/sheet.js", JS, include_str!("page/sheet.js")),
+    ("/console/faults.js", JS, include_str!("page/faults.js")),
     ("/console/order.js", JS, include_str!("page/order.js")),
     ("/console/own-words.js", JS, include_str!("page/own-words.js")),
 ];

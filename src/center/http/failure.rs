@@ -117,6 +117,12 @@ impl From<CenterError> for Failure {
                 failure.body.message = error.to_string();
                 return failure;
             }
+            CenterError::Slip { op, slip } => {
+                let (code, field) = slip.code();
+                let mut failure = Self::field(&format!("ops[{op}].{field}"), error.to_string()).of_op(*op);
+                failure.body.code = code.to_owned();
+                return failure;
+            }
             CenterError::VisitorAgain { .. } => (StatusCode::CONFLICT, "visitor_again"),
             CenterError::EnrolledForAnother { .. } => (StatusCode::CONFLICT, "enrolled_for_another"),
             CenterError::Ahead(_) => (StatusCode::CONFLICT, "numbers_used"),

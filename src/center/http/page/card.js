@@ -7,8 +7,8 @@ import { meaning, t, time } from "./words.js";
 const TRIES = 10;
 const ORDERS = 20;
 
-export function show(main, { rest }) {
-  const input = h("input", { name: "text", value: rest, autocomplete: "off", spellcheck: "false", required: true, maxlength: "128", class: "mono" });
+export function show(main, { rest: [begun = ""] }) {
+  const input = h("input", { name: "text", value: begun, autocomplete: "off", spellcheck: "false", required: true, maxlength: "128", class: "mono" });
   const result = h("div", { "aria-live": "polite" });
   const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); look(input.value); } },
     field(t("find_label"), input, "wide"),
@@ -18,6 +18,8 @@ export function show(main, { rest }) {
   let newest = 0;
   async function look(text) {
     const mine = ++newest;
+    // It is found again after a reload, and on the way back.
+    history.replaceState(null, "", `#/card/${encodeURIComponent(text.trim())}`);
     fill(result, h("p", null, t("loading")));
     try {
       const found = await get("/v1/search", { text });
@@ -39,7 +41,7 @@ export function show(main, { rest }) {
       !holder && known.length === 0 && h("p", { class: "said warn" }, t("not_found").replace("TEXT", text)));
   }
 
-  if (rest) look(rest);
+  if (begun) look(begun);
   else input.focus();
   return { update() {} };
 }

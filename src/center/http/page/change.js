@@ -24,7 +24,7 @@ export function show(main, { rest }) {
   const { who, client } = state.session;
   if (orderedBy !== `${who} ${client}`) fill(orders);
   orderedBy = `${who} ${client}`;
-  const [begun, holder, uid] = rest.split("/").map((part) => part ?? "");
+  const [begun = "", holder = "", uid = ""] = rest;
   const may = (op) => state.session.may.includes(op);
   const forms = [
     may("reissue") && reissue({ holder, old_uid: uid }),

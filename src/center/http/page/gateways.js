@@ -1,4 +1,5 @@
 // *Gateways*: alarms, and of each gateway whether it is there, has the list that was published, and what it has not acknowledged yet.
+import { now } from "./api.js";
 import { fill, h, keep } from "./dom.js";
 import { state } from "./live.js";
 import { age, alarmWords, t, time } from "./words.js";
@@ -44,8 +45,8 @@ function alarmItem(alarm) {
 /** How a gateway stands: all that its tile shows. */
 function standing({ gateway: name, state: own, received_at: received, published, streams: known, agreements }) {
   const online = own?.state === "online";
-  // By this person's clock, in steps, so that a tile is not made again each second.
-  const since = received ? Math.max(0, Math.round((Date.now() - new Date(received)) / 10000) * 10) : null;
+  // In steps, so that a tile is not made again each second.
+  const since = received ? Math.max(0, Math.round((now() - new Date(received)) / 10000) * 10) : null;
   const streams = published.map(({ stream, epoch, seq }) => {
     const there = (known ?? []).find((one) => one.name === stream);
     const pending = there?.epoch === epoch ? Math.max(0, seq - there.seq) + (there.missing ?? 0) : seq;

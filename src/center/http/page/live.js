@@ -9,6 +9,8 @@ const REFRESH_MS = 30000;
 /** Events that come together are one question. */
 const GATHER_MS = 200;
 const ALARMS = 50;
+/** A page that nobody sees for so long leaves its connection to others: a browser has six for one server. */
+const HIDDEN_MS = 3000;
 
 export const state = {
   /** Empty until it is known. */
@@ -30,6 +32,8 @@ let source = null;
 let again = null;
 let gathering = null;
 let comparing = false;
+let leaving = null;
+let left = false;
 const changedGateways = new Set();
 
 /** Calls `listener` with the gateway's name and each ack, and with nothing after a connection was made again; gives what ends that. */
@@ -43,6 +47,7 @@ export async function start() {
   clearTimeout(again);
   source?.close();
   source = null;
+  left = false;
   try {
     state.session = await get("/console/session");
     state.failure = null;
@@ -63,7 +68,22 @@ function failed(error) {
   again = setTimeout(start, AGAIN_MS);
 }
 
+/** A hidden page leaves its connection after a while; one that is shown again asks for everything as at its start. */
+function seen() {
+  clearTimeout(leaving);
+  if (!document.hidden) return left ? start() : undefined;
+  leaving = setTimeout(() => {
+    clearTimeout(again);
+    source?.close();
+    source = null;
+    left = true;
+  }, HIDDEN_MS);
+}
+document.addEventListener("visibilitychange", seen);
+
 function follow() {
+  source?.close();
+  seen();
   const own = new EventSource("/v1/events");
   source = own;
   const on = (kind, take) => own.addEventListener(kind, (message) => {

@@ -2,6 +2,7 @@
 // a second click or because the answer was lost, it is the same change.
 import { post } from "./api.js";
 import { fill, h, keep } from "./dom.js";
+import { faultWords } from "./faults.js";
 import { onAck } from "./live.js";
 import { t, time } from "./words.js";
 
@@ -113,7 +114,8 @@ export function showWrong(form, error, input) {
   clearWrong(form);
   const at = error.field ? input(error.field) : null;
   const known = t(`code_${error.code}`);
-  const text = known === `code_${error.code}` ? error.message : `${known} (${error.message})`;
+  const message = faultWords(error.message);
+  const text = known === `code_${error.code}` ? message : `${known} (${message})`;
   const id = `wrong-${newKey()}`;
   const note = h("p", { class: "said bad wrong", role: "alert", id }, text);
   if (at) {

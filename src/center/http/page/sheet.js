@@ -3,6 +3,7 @@ import { post, target } from "./api.js";
 import { ask, field, fill, h } from "./dom.js";
 import { state } from "./live.js";
 import { enrolmentText } from "./card.js";
+import { faultWords, refusedWords } from "./faults.js";
 import { clearWrong, follow, gatewayField, sender, showWrong } from "./order.js";
 import { t } from "./words.js";
 
@@ -42,6 +43,7 @@ export function show(main) {
     } catch (error) {
       if (mine !== newest) return;
       fill(result, error.faults && faults(error.faults));
+      if (error.faults) error.message = refusedWords(error.message, error.faults);
       showWrong(form, error, error.faults ? () => file : input);
     }
   }
@@ -96,5 +98,5 @@ function faults(all) {
   return [h("h2", { id: "faults" }, t("faults")),
     h("div", { class: "table", tabindex: "0", role: "region", "aria-labelledby": "faults" }, h("table", null,
       h("thead", null, h("tr", null, ["line", "column", "what"].map((name) => h("th", { scope: "col" }, t(`fault_${name}`))))),
-      h("tbody", null, all.map(({ line, column, what }) => h("tr", null, h("td", null, line ?? "—"), h("td", null, column ?? "—"), h("td", null, what))))))];
+      h("tbody", null, all.map(({ line, column, what }) => h("tr", null, h("td", null, line ?? "—"), h("td", null, column ?? "—"), h("td", null, faultWords(what)))))))];
 }

@@ -41,7 +41,10 @@ export function show(main) {
   let newest = 0;
   async function search(before) {
     const mine = ++newest;
-    if (before === undefined) fill(rows);
+    if (before === undefined) {
+      fill(rows);
+      caption.textContent = "";
+    }
     fill(wrong);
     fill(older, t("loading"));
     try {
@@ -61,6 +64,8 @@ export function show(main) {
   /** Saves what the form asks for. What is wrong is shown here, and not in place of the page. */
   async function save(format) {
     fill(wrong);
+    // A date of which a part is missing has no value: it would be no limit.
+    if (!form.reportValidity()) return;
     try {
       await get("/api/v1/audit", { ...query(), before: 1 });
       const link = h("a", { href: target("/api/v1/audit/export", { ...query(), format }), download: "" });
@@ -73,7 +78,7 @@ export function show(main) {
   }
 
   search();
-  return { update() {} };
+  return { update() {}, carried: () => search() };
 }
 
 /** What an event is about: its words, with its codes beside them. */
@@ -104,16 +109,16 @@ function row(event) {
     h("td", { class: "what" }, what(event)));
 }
 
-/** The event as it is, and whether its hash agrees with the events next to it. */
+/** The event as it is stored, so that its hash can be computed, and whether its hash agrees with the events next to it. */
 async function raw(n) {
   let body;
   try {
-    const { event, hash, before, after } = await get("/api/v1/audit/event", { n });
+    const { text, hash, before, after } = await get("/api/v1/audit/event", { n });
     const look = { holds: "good", broken: "bad", unknown: "warn" };
     const link = (name, holds) => h("span", { class: `tag ${look[holds]}` }, `${t(name)}: ${t(`chain_${holds}`)}`);
     body = [
       h("div", { class: "tags" }, link("chain_before", before), link("chain_after", after)),
-      h("pre", { tabindex: "0" }, JSON.stringify(event, null, 1)),
+      h("pre", { tabindex: "0" }, text),
       hash ? h("p", { class: "soft mono" }, `SHA-256 ${hash}`) : h("p", { class: "soft" }, t("login_for_hash")),
     ];
   } catch (error) {

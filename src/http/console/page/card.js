@@ -1,12 +1,22 @@
-// *Card*: a UID in any spelling; what every portal would decide, why, which change set that, and what to do.
+// *Card*: a UID in any spelling; what every portal would decide, why, which change set that, and what to do. A portal or a room after
+// the UID, typed or in the address, is shown first, and why.
 import { get } from "./api.js";
 import { code, field, fill, filter, h } from "./dom.js";
 import { said } from "./facts.js";
 import { state } from "./live.js";
 import { kind, language, meaning, remedy, t, time } from "./words.js";
 
-export function show(main, { rest }) {
-  const input = h("input", { name: "text", value: rest, autocomplete: "off", autocapitalize: "characters", spellcheck: "false", required: true, maxlength: "128", class: "mono" });
+/** The portals that a name means: one, or those of a room. */
+const meant = (name) => [...state.portals.values()].filter(({ id, zone }) => [id, zone].some((one) => one?.toLowerCase() === name.toLowerCase()));
+
+/** What a person typed: the text of the card, and the portal or room after it, if that is one. Two hex digits are a byte of a UID. */
+function read(text) {
+  const [, uid, place] = /^(.+?)\s+(\S+)$/.exec(text.trim()) ?? [];
+  return place && !/^[0-9a-f]{2}$/i.test(place) && meant(place).length > 0 ? [uid, place] : [text.trim(), ""];
+}
+
+export function show(main, { rest: [begun = "", at = ""] }) {
+  const input = h("input", { name: "text", value: at ? `${begun} ${at}` : begun, autocomplete: "off", autocapitalize: "characters", spellcheck: "false", required: true, maxlength: "128", class: "mono" });
   const result = h("div", { "aria-live": "polite" });
   const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); look(input.value); } },
     field(t("card_label"), input, "wide"),
@@ -16,18 +26,25 @@ export function show(main, { rest }) {
   let newest = 0;
   async function look(text) {
     const mine = ++newest;
+    const [uid, place] = read(text);
+    // It is found again after a reload, and on the way back.
+    history.replaceState(null, "", ["#/card", uid, place].filter(Boolean).map((part, n) => (n ? encodeURIComponent(part) : part)).join("/"));
     fill(result, h("p", null, t("loading")));
     try {
-      const answer = await get("/api/v1/card", { text });
-      if (mine === newest) draw(answer);
+      const answer = await get("/api/v1/card", { text: uid });
+      if (mine === newest) draw(answer, meant(place).map(({ id }) => id));
     } catch (error) {
       if (mine === newest) fill(result, h("p", { class: "said bad" }, error.message));
     }
   }
 
-  function draw(answer) {
-    const verdicts = [...answer.verdicts].sort((a, b) => (a.decision === b.decision ? 0 : a.decision === "grant" ? -1 : 1));
-    const items = verdicts.map((verdict) => item(answer.uid, verdict));
+  function draw(answer, first) {
+    const rank = ({ portal, decision }) => (first.includes(portal) ? 0 : 2) + (decision === "grant" ? 0 : 1);
+    const verdicts = [...answer.verdicts].sort((a, b) => rank(a) - rank(b));
+    // Of a room what denies is asked for.
+    const asked = verdicts.filter(({ portal }) => first.includes(portal));
+    const open = asked.find(({ decision }) => decision !== "grant") ?? asked[0];
+    const items = verdicts.map((verdict) => item(answer.uid, verdict, verdict === open));
     const only = filter(t("filter"), (wanted) => items.forEach((shown) => { shown.hidden = !wanted(shown.dataset.portal, shown.dataset.zone); }));
     const others = answer.others.map((other) =>
       h("button", { onclick: () => { input.value = other.uid; look(other.uid); } },
@@ -41,18 +58,23 @@ export function show(main, { rest }) {
       revocations(answer.revocations ?? []));
   }
 
-  if (rest) look(rest);
-  else input.focus();
+  if (begun) {
+    look(input.value);
+  } else {
+    input.focus();
+    // A reader types before the portal.
+    input.setSelectionRange(0, 0);
+  }
   return { update() {} };
 }
 
-function item(uid, verdict) {
+function item(uid, verdict, open) {
   const granted = verdict.decision === "grant";
   const portal = state.portals.get(verdict.portal);
   const words = (verdict.words ?? {})[language()] ?? meaning(verdict.reason);
   const todo = (verdict.remedy ?? {})[language()] ?? (granted ? "" : remedy(verdict.reason));
   const steps = h("ul", { class: "steps" });
-  const details = h("details", { ontoggle: () => details.open && !steps.hasChildNodes() && why(uid, verdict.portal, steps) },
+  const details = h("details", { open, ontoggle: () => details.open && !steps.hasChildNodes() && why(uid, verdict.portal, steps) },
     h("summary", null, `${t("why")}: ${verdict.portal}`), steps);
   return h("li", { class: "card", "data-portal": verdict.portal, "data-zone": portal?.zone },
     h("div", { class: "head" },

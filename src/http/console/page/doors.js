@@ -10,15 +10,14 @@ const POSTURES = ["secure", "free_access", "lockdown", "out_of_service", "fire"]
 export function show(main, { said }) {
   const notice = h("p");
   const tiles = h("ul", { class: "tiles" });
-  const whole = h("div");
+  const whole = h("div", { class: "whole" });
   const none = h("p", { class: "soft" });
   let wanted = () => true;
   const only = filter(t("filter"), (matches) => { wanted = matches; update(); });
   let everywhere = null;
   fill(main,
-    h("h2", null, t("page_doors")), notice,
-    h("section", { "aria-labelledby": "each" }, h("h2", { id: "each" }, t("portals")), only, none, tiles),
-    whole);
+    h("h2", null, t("page_doors")), notice, whole,
+    h("section", { "aria-labelledby": "each" }, h("h2", { id: "each" }, t("portals")), only, none, tiles));
 
   async function order(title, words, body, risk) {
     const yes = await ask({ title, body: [words].flat().map((line) => h("p", null, line)), yes: title, no: t("back"), risk });

@@ -6,6 +6,8 @@ import { inZone } from "./words.js";
 const DECISIONS = 50;
 const AGAIN_MS = 3000;
 const ALARMS_AGAIN_MS = 1000;
+/** A page that nobody sees for so long leaves its connection to others: a browser has six for one server. */
+const HIDDEN_MS = 3000;
 
 export const state = {
   /** Empty until it is known. */
@@ -24,12 +26,15 @@ export const state = {
 let source = null;
 let again = null;
 let lookAgain = null;
+let leaving = null;
+let left = false;
 
 /** Asks who the person is and begins to follow the gateway. */
 export async function start() {
   clearTimeout(again);
   source?.close();
   source = null;
+  left = false;
   try {
     state.session = await get("/api/v1/session");
     state.gateway = state.session.gateway;
@@ -61,7 +66,22 @@ function take(now) {
   state.status = now.status;
 }
 
+/** A hidden page leaves its connection after a while; one that is shown again asks for everything as at its start. */
+function seen() {
+  clearTimeout(leaving);
+  if (!document.hidden) return left ? start() : undefined;
+  leaving = setTimeout(() => {
+    clearTimeout(again);
+    source?.close();
+    source = null;
+    left = true;
+  }, HIDDEN_MS);
+}
+document.addEventListener("visibilitychange", seen);
+
 function follow() {
+  source?.close();
+  seen();
   source = new EventSource(target("/api/v1/live", { after: state.at }));
   let lost = false;
   source.onopen = async () => {

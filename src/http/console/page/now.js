@@ -144,8 +144,14 @@ function lastCard(event) {
   return h("p", null,
     h("span", { class: `tag ${granted ? "good" : "bad"}` }, t(granted ? "grant" : "deny")), " ",
     meaning(event.reason), " ", code(event.reason), " ", flagTags(event.flags),
-    event.uid && h("span", { class: "mono" }, tail(event.uid)), " ", h("span", { class: "soft" }, time(event.at)));
+    event.uid && h("span", { class: "mono" }, tail(event.uid)), " ", h("span", { class: "soft" }, time(event.at)), " ", why(event, t("why")));
 }
+
+const isWhole = (uid) => uid && !uid.startsWith("…") && !uid.startsWith("h:");
+
+/** Leads from a denial to its explanation at that portal. Who does not see the whole UID types it there. */
+const why = (event, words) => event.decision !== "grant" && event.portal
+  && h("a", { href: `#/card/${isWhole(event.uid) ? event.uid : ""}/${event.portal}`, "aria-label": `${t("why")}: ${event.portal}` }, words);
 
 /** What a grant carries, each with its words. */
 export const flagTags = (flags) => (flags ?? []).map((flag) => [h("span", { class: "tag warn", title: remedy(flag) }, meaning(flag), " ", code(flag)), " "]);
@@ -155,13 +161,12 @@ const tail = (uid) => (/^[0-9A-F]{5,}$/i.test(uid) ? `…${uid.slice(-4)}` : uid
 
 function decision(event) {
   const granted = event.decision === "grant";
-  const whole = event.uid && !event.uid.startsWith("…") && !event.uid.startsWith("h:");
   const todo = granted ? "" : remedy(event.reason);
   return h("li", { class: "new", "data-n": event.n },
     h("span", { class: "soft" }, time(event.at)),
     h("span", { class: `tag ${granted ? "good" : "bad"}` }, t(granted ? "grant" : "deny")),
     h("strong", null, event.portal ?? "?"),
-    event.uid && (whole ? h("a", { href: `#/card/${event.uid}`, class: "mono" }, event.uid) : h("span", { class: "mono" }, event.uid)),
+    event.uid && (isWhole(event.uid) ? h("a", { href: `#/card/${event.uid}`, class: "mono" }, event.uid) : h("span", { class: "mono" }, event.uid)),
     event.holder && h("span", null, event.holder),
-    h("span", null, meaning(event.reason), " ", code(event.reason), " ", flagTags(event.flags), todo && h("span", { class: "soft" }, ` — ${todo}`)));
+    h("span", null, meaning(event.reason), " ", code(event.reason), " ", flagTags(event.flags), todo && h("span", { class: "soft" }, ` — ${todo}`), " ", why(event, t("why"))));
 }

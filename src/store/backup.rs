@@ -283,8 +283,10 @@ pub fn check(path: &Path) -> Result<Header, BackupError> {
         let first = parts.next().is_some_and(|c| c.as_os_str() == JOURNAL || c.as_os_str() == generation::GENERATIONS);
         first && parts.all(|part| matches!(part, Component::Normal(_)))
     };
-    let total: u64 = header.files.iter().map(|(_, length)| *length).sum();
-    if !header.files.iter().all(|(name, _)| is_inside(name)) || total + (TITLE.len() + text.len()) as u64 != bytes {
+    let heads = (TITLE.len() + text.len()) as u64;
+    let total = header.files.iter().try_fold(heads, |total, (_, length)| total.checked_add(*length));
+    let is_no_number = header.last.max(header.acked) > segment::EVENT_MAX;
+    if !header.files.iter().all(|(name, _)| is_inside(name)) || total != Some(bytes) || is_no_number {
         return Err(wrong("its files are not those of a data directory"));
     }
     Ok(header)

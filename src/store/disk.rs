@@ -28,6 +28,16 @@ fn check_at_path(path: &Path, opened: &File) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, why))
 }
 
+/// Fails if something else than a regular file is at `path`: opening it may wait for ever, and reading it may never end.
+pub(super) fn check_regular(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is no regular file", path.display())))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// A directory of the machine.
 pub struct Directory {
     root: PathBuf,
@@ -62,7 +72,9 @@ impl Directory {
         if let Some((_, file)) = open.iter().find(|(name, _)| name == path) {
             return Ok(Arc::clone(file));
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.path_to_change(path)?)?;
+        let full = self.path_to_change(path)?;
+        check_regular(&full)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(full)?;
         let file = Arc::new(file);
         if open.len() >= OPEN_FILES_MAX {
             open.remove(0);
@@ -92,7 +104,12 @@ impl Medium for Directory {
         Ok(fs::metadata(self.path(path))?.len())
     }
 
+    fn is_special(&self, path: &str) -> bool {
+        check_regular(&self.path(path)).is_err()
+    }
+
     fn read(&self, path: &str, from: u64, max: u64) -> io::Result<Vec<u8>> {
+        check_regular(&self.path(path))?;
         let file = File::open(self.path(path))?;
         let length = usize::try_from(file.metadata()?.len().saturating_sub(from).min(max)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
@@ -165,5 +182,9 @@ impl Medium for Directory {
 
     fn read_container(&self, dir: &str) -> Result<Container, ContainerError> {
         generation::read_container(&self.path(dir))
+    }
+
+    fn has_container(&self, dir: &str) -> bool {
+        generation::is_sealed(&self.path(dir)).is_ok()
     }
 }

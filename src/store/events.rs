@@ -69,6 +69,9 @@ pub enum RecoveryIssue {
     /// The file that holds how far the journal was durable cannot be read, or only in part.
     #[error("`journal/durable` is damaged or missing")]
     MarkUnreadable,
+    /// What has the name of a file of the store and cannot be it.
+    #[error("`{file}` is damaged or none of the gateway's ({why}); nothing in it counts; look at it and move it away")]
+    NotOurs { file: String, why: String },
     /// The disk had no room to open a generation, so the reserve file was removed.
     #[error("the disk is full; the reserve file was removed to start; make room")]
     ReserveReleased,

@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 
 use super::Fold;
 use super::events::RecoveryIssue;
-use super::medium::{Container, ContainerError, DAMAGED, Medium, SEALED_MANIFEST};
+use super::medium::{self, Container, ContainerError, Medium, SEALED_MANIFEST};
 use super::replay::Place;
+use super::segment;
 use crate::access::id::Timestamp;
 use crate::wire::audit::Hash;
 
@@ -70,8 +71,7 @@ fn open<F: Fold>(name: &str, container: &Container) -> Result<(F, Place), String
 
 /// The journal position in a generation's name.
 pub(super) fn position_of(name: &str) -> Option<u64> {
-    let (digits, _) = name.split_once('-')?;
-    if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+    name.split_once('-').and_then(|(digits, _)| segment::number(digits))
 }
 
 fn path(name: &str) -> String {
@@ -85,13 +85,34 @@ pub(super) fn names(medium: &dyn Medium) -> Vec<String> {
     names
 }
 
+/// The same with those whose number is none of an event.
+fn all_names(medium: &dyn Medium) -> Vec<String> {
+    let mut names = medium.list(GENERATIONS).unwrap_or_default();
+    names.retain(|name| {
+        name.split_once('-').is_some_and(|(digits, _)| digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+    });
+    names
+}
+
+/// The newest generation whose bytes are those that were written: its position and its path. Nothing is written to find out, so a
+/// gateway may be running.
+pub(super) fn newest_sealed(medium: &dyn Medium) -> Option<(u64, String)> {
+    let found = names(medium).into_iter().rev().find(|name| medium.has_container(&path(name)))?;
+    position_of(&found).map(|position| (position, path(&found)))
+}
+
 /// The state of the newest generation that is good, or the empty state at the start of the journal. A damaged one is moved
 /// to `damaged/`.
 ///
 /// # Errors
 /// `Unsupported`: one was written by a later version.
 pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssue>) -> io::Result<(F, Place)> {
-    for name in names(medium).into_iter().rev() {
+    for name in all_names(medium).into_iter().rev() {
+        if position_of(&name).is_none() {
+            set_aside(medium, &name);
+            issues.push(RecoveryIssue::GenerationSetAside { name, why: "no event has its number".to_owned() });
+            continue;
+        }
         let why = match medium.read_container(&path(&name)) {
             Ok(container) if container.manifest.first() == Some(&SEALED_MANIFEST) => {
                 let why = "it is encrypted, and there is no key".to_owned();
@@ -122,12 +143,7 @@ pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssu
 }
 
 fn set_aside(medium: &dyn Medium, name: &str) {
-    let taken = medium.list(DAMAGED).unwrap_or_default();
-    // A generation of the same position may have been set aside before; neither is deleted.
-    let free = (0u32..).map(|i| format!("{name}.{i}")).find(|free| !taken.contains(free));
-    let target = format!("{DAMAGED}/{}", free.unwrap_or_else(|| name.to_owned()));
-    let moved = medium.rename(&path(name), &target);
-    let moved = moved.and_then(|()| medium.sync_dir(GENERATIONS)).and_then(|()| medium.sync_dir(DAMAGED));
+    let moved = medium::set_aside(medium, &path(name), name).and_then(|()| medium.sync_dir(GENERATIONS));
     if let Err(error) = moved {
         tracing::warn!("cannot move the damaged generation `{name}` to `damaged/`: {error}");
     }
@@ -169,13 +185,22 @@ fn build(medium: &dyn Medium, new: &str, current: &str, container: Container) ->
     medium.sync_dir(GENERATIONS).map_err(disk)
 }
 
-/// Removes all but the newest generations and what was never finished.
+/// Removes what was never finished.
+pub(super) fn remove_unfinished(medium: &dyn Medium) {
+    let names = medium.list(GENERATIONS).unwrap_or_default();
+    remove(medium, names.iter().filter(|name| name.starts_with(UNFINISHED)));
+}
+
+/// Removes all but the newest generations. At a start only once what is none was set aside: it must not push out those that are.
 pub(super) fn prune(medium: &dyn Medium) {
     let names = names(medium);
-    let old = names.iter().take(names.len().saturating_sub(KEPT)).cloned();
-    let unfinished = medium.list(GENERATIONS).unwrap_or_default().into_iter().filter(|n| n.starts_with(UNFINISHED));
-    for name in old.chain(unfinished) {
-        if let Err(error) = medium.remove(&path(&name)) {
+    remove(medium, names.iter().take(names.len().saturating_sub(KEPT)));
+    remove_unfinished(medium);
+}
+
+fn remove<'n>(medium: &dyn Medium, names: impl Iterator<Item = &'n String>) {
+    for name in names {
+        if let Err(error) = medium.remove(&path(name)) {
             tracing::warn!("cannot remove the old generation `{name}`: {error}");
         }
     }
@@ -242,11 +267,16 @@ pub(super) fn files_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    super::disk::check_regular(path)?;
+    fs::read(path)
+}
+
 fn seal_of(database: &Path) -> io::Result<String> {
     let mut sum = Sha256::new();
     for path in files_below(database)? {
         let name = path.strip_prefix(database).unwrap_or(&path).to_string_lossy().into_owned();
-        let bytes = fs::read(&path)?;
+        let bytes = read_regular(&path)?;
         sum.update(format!("{name}\n{}\n", bytes.len()));
         sum.update(bytes);
     }
@@ -282,18 +312,27 @@ pub(super) fn write_container(dir: &Path, container: &Container) -> io::Result<(
     sync_all_below(dir)
 }
 
-/// Reads the generation in `dir`.
-pub(super) fn read_container(dir: &Path) -> Result<Container, ContainerError> {
-    let database = dir.join(DATABASE);
+/// Whether the files of the generation in `dir` are those that were written.
+pub(super) fn is_sealed(dir: &Path) -> Result<(), ContainerError> {
     let damaged = |what: &str| ContainerError::Damaged(what.to_owned());
     let missing = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => damaged("a file is missing"),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            damaged("a file is missing")
+        }
+        io::ErrorKind::InvalidData => damaged(&error.to_string()),
         _ => ContainerError::Unreadable(error),
     };
-    let seal = fs::read(dir.join(SEAL)).map_err(missing)?;
-    if seal_of(&database).map_err(missing)?.as_bytes() != seal {
+    let seal = read_regular(&dir.join(SEAL)).map_err(missing)?;
+    if seal_of(&dir.join(DATABASE)).map_err(missing)?.as_bytes() != seal {
         return Err(damaged("its files are not those that were written"));
     }
+    Ok(())
+}
+
+/// Reads the generation in `dir`.
+pub(super) fn read_container(dir: &Path) -> Result<Container, ContainerError> {
+    is_sealed(dir)?;
+    let database = dir.join(DATABASE);
     // sled writes to what it opens; the sealed files stay as they are.
     let own = format!("dormgate-{}-{READING}", std::process::id());
     let temporary = [std::env::temp_dir()].into_iter().chain(MEMORY_DIRS.map(PathBuf::from)).map(|dir| dir.join(&own));

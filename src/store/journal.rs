@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::marks::MarkWriter;
-use super::medium::{JOURNAL, Medium};
+use super::medium::{DAMAGED, JOURNAL, Medium, set_aside};
 use super::reader::Index;
 use super::replay::Place;
 use super::resolve;
@@ -159,6 +159,11 @@ impl Journal {
         let whole = [header.encode().as_slice(), bytes].concat();
         let path = Segment::path(first_n);
         let medium = &self.medium;
+        if medium.length(&path).is_ok() {
+            // Nothing of ours has a name that was not given out yet.
+            tracing::warn!("`{path}` is none of the gateway's, and its name is needed; it is moved to `{DAMAGED}/`");
+            set_aside(&**medium, &path, &segment::file_name(first_n))?;
+        }
         let written =
             medium.write_at(&path, 0, &whole).and_then(|()| medium.sync(&path)).and_then(|()| medium.sync_dir(JOURNAL));
         if let Err(error) = written {
@@ -171,6 +176,9 @@ impl Journal {
     /// Takes back what a failed commit may have left. The segment is not written on: after a failed sync the state of the
     /// disk's cache is unknown.
     fn put_right(&mut self) -> io::Result<()> {
+        if !self.mark.is_made() {
+            self.mark.reset(&*self.medium, self.end.place.n)?;
+        }
         match self.end.repair {
             None => return Ok(()),
             Some(Repair::Cut { first_n, length }) => {

@@ -8,11 +8,14 @@
 use std::io;
 
 use super::medium::{JOURNAL, Medium, replace};
+use super::segment::EVENT_MAX;
 
 /// How far the journal was durable.
-const PATH: &str = "journal/durable";
+pub(super) const PATH: &str = "journal/durable";
 /// How far the center has the audit, in `journal/`.
 const ACKED: &str = "acked";
+/// The same as a path.
+pub(super) const ACKED_PATH: &str = "journal/acked";
 /// Where the backup that was restored ended, and the mark that was set then, in `journal/`.
 const RESTORED: &str = "restored";
 /// Distance of the slots in bytes: each in a disk sector of its own.
@@ -50,10 +53,10 @@ pub(super) fn seal(n: u64) -> Vec<u8> {
     slot
 }
 
-/// The number, if its checksum is right.
+/// The number, if its checksum is right and it is one of an event.
 pub(super) fn unseal(slot: &[u8]) -> Option<u64> {
     let n = u64::from_le_bytes(*slot.first_chunk()?);
-    (slot.get(..12)? == seal(n)).then_some(n)
+    (slot.get(..12)? == seal(n) && n <= EVENT_MAX).then_some(n)
 }
 
 /// What the file on `medium` holds.
@@ -76,16 +79,26 @@ pub struct MarkWriter {
     /// What was written last, where its flush failed: the disk's cache may have dropped it, and a later flush succeed without it.
     lost: Option<u64>,
     last: u64,
+    /// Both slots and the name of the file are durable. No event is written before: a journal without a mark is a damaged one.
+    made: bool,
 }
 
 impl MarkWriter {
-    /// Writes both slots and makes them durable.
+    /// Whether the mark is there.
+    pub fn is_made(&self) -> bool {
+        self.made
+    }
+
+    /// Writes both slots and makes them and their name durable.
     pub fn reset(&mut self, medium: &dyn Medium, n: u64) -> io::Result<()> {
         // One after the other: a cut between them leaves a slot that can be read.
         medium.write_at(PATH, 0, &seal(n))?;
         medium.sync(PATH)?;
         medium.write_at(PATH, SLOT_BYTES, &seal(n))?;
-        medium.sync(PATH)
+        medium.sync(PATH)?;
+        medium.sync_dir(JOURNAL)?;
+        self.made = true;
+        Ok(())
     }
 
     /// Writes `n` to the slot whose turn it is; durable after [`Self::sync`].
@@ -112,10 +125,33 @@ impl MarkWriter {
     }
 }
 
-/// The last event the center has; 0 if the file cannot be read.
-pub(super) fn read_acked(medium: &dyn Medium) -> u64 {
-    let bytes = medium.read(&format!("{JOURNAL}/{ACKED}"), 0, 64).unwrap_or_default();
-    unseal(&bytes).unwrap_or(0)
+/// What the file of the center's cursor holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cursor {
+    /// It is not there: the center has acknowledged nothing.
+    Nothing,
+    /// It holds no number.
+    Damaged,
+    Through(u64),
+}
+
+impl Cursor {
+    /// The last event the center has, as far as it is known.
+    pub(super) fn through(self) -> u64 {
+        match self {
+            Self::Through(n) => n,
+            Self::Nothing | Self::Damaged => 0,
+        }
+    }
+}
+
+/// How far the center has the audit.
+pub(super) fn read_acked(medium: &dyn Medium) -> Cursor {
+    match medium.read(ACKED_PATH, 0, 64) {
+        Ok(bytes) => unseal(&bytes).map_or(Cursor::Damaged, Cursor::Through),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Cursor::Nothing,
+        Err(_) => Cursor::Damaged,
+    }
 }
 
 /// Makes `n` the last event the center has, durably.

@@ -40,6 +40,12 @@ pub trait Medium: Send + Sync + 'static {
     /// The names in a directory, sorted; none if it is not there.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
 
+    /// Whether something else than a regular file is at `path`. It is never opened: it may never answer, or never end.
+    fn is_special(&self, path: &str) -> bool {
+        let _ = path;
+        false
+    }
+
     /// The length of a file in bytes.
     fn length(&self, path: &str) -> io::Result<u64>;
 
@@ -77,6 +83,11 @@ pub trait Medium: Send + Sync + 'static {
 
     /// Reads a generation back.
     fn read_container(&self, dir: &str) -> Result<Container, ContainerError>;
+
+    /// Whether a generation has the bytes that were written. Nothing is written to find out.
+    fn has_container(&self, dir: &str) -> bool {
+        self.read_container(dir).is_ok()
+    }
 }
 
 /// Replaces a small file as a whole: afterwards the old bytes or the new ones are there, never a mixture.
@@ -87,4 +98,12 @@ pub fn replace(medium: &dyn Medium, dir: &str, name: &str, bytes: &[u8]) -> io::
     medium.sync(&new)?;
     medium.rename(&new, &path)?;
     medium.sync_dir(dir)
+}
+
+/// Moves what is at `path` to `damaged/`, beside whatever of the same name is there. The directory that it was in is not synced.
+pub fn set_aside(medium: &dyn Medium, path: &str, name: &str) -> io::Result<()> {
+    let taken = medium.list(DAMAGED).unwrap_or_default();
+    let free = (0u32..).map(|i| format!("{name}.{i}")).find(|free| !taken.contains(free));
+    medium.rename(path, &format!("{DAMAGED}/{}", free.unwrap_or_else(|| name.to_owned())))?;
+    medium.sync_dir(DAMAGED)
 }

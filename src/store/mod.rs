@@ -9,6 +9,7 @@
 //! queue    what waits for the writer        writer      the thread that commits
 //! journal  appends, repairs                 segment     its bytes                 marks   how far it is durable
 //! recover  the start                        replay      the one judge of the chain, also of `verify`
+//! verify   all of it without a state        reach       the one judge of how far it must reach
 //! keeper   generations, retention           generation  which one counts, sled    record  the state as records
 //! reader   the audit feed                   events      what is reported          reserve a file to give back
 //! limit    what goes when it is too long    backup      all of it in one file     restore and back
@@ -46,6 +47,7 @@ mod memory;
 mod open;
 mod queue;
 mod ranges;
+mod reach;
 mod reader;
 mod record;
 mod recover;
@@ -59,6 +61,7 @@ mod segment;
 mod segments;
 mod shared;
 mod space;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -288,7 +291,14 @@ fn store_error(dir: &Path, error: io::Error) -> StoreError {
 /// Changes nothing; a gateway may be running on it.
 pub fn verify(data_dir: &Path, key: Option<&StoreKey>) -> Result<Verified, StoreError> {
     let medium = sealed::over(Arc::new(Directory::new(data_dir)), key);
-    medium.and_then(|medium| replay::verify(&*medium)).map_err(|error| store_error(data_dir, error))
+    let mut verified =
+        medium.and_then(|medium| verify::verify(&*medium)).map_err(|error| store_error(data_dir, error))?;
+    // Every start makes it, before anything is written.
+    if verified.broken.is_none() && data_dir.join(LOCK).exists() && !data_dir.join(medium::JOURNAL).exists() {
+        let why = "the journal is not there, and a gateway was started here".to_owned();
+        verified.broken = Some(Break { n: 1, file: medium::JOURNAL.to_owned(), offset: 0, why });
+    }
+    Ok(verified)
 }
 
 /// A handle to an open store. Cheap to clone; the store closes when the last one is dropped.

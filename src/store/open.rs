@@ -13,7 +13,7 @@ use super::events::{RecoveryIssue, StoreEvents, channel};
 use super::journal::{Form, Journal};
 use super::keeper::Keeper;
 use super::marks::MarkWriter;
-use super::medium::{JOURNAL, Medium};
+use super::medium::Medium;
 use super::memory::{Fault, MemoryDisk};
 use super::queue::Queue;
 use super::reader::{Index, Reader};
@@ -105,12 +105,13 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
     segments::list(&*medium)?;
     let made = recover::make_dirs(&*medium);
     recover::remove_unfinished(&*medium);
-    generation::prune(&*medium);
+    generation::remove_unfinished(&*medium);
     let recover::Found { mut recovered, segments, end, base, acked } =
         recover::recover::<F>(&*medium, options.uid_key.as_ref())?;
+    generation::prune(&*medium);
     let last = end.place.n;
     let mut mark = MarkWriter::default();
-    let marked = made.and_then(|()| mark.reset(&*medium, last)).and_then(|()| medium.sync_dir(JOURNAL));
+    let marked = made.and_then(|()| mark.reset(&*medium, last));
     let marked =
         marked.and_then(|()| retained::make(&*medium, segments.first().map(|s| s.first_n), (last, end.place.hash)));
     if let Err(error) = marked {

@@ -5,14 +5,15 @@ use std::io;
 
 use super::events::{Integrity, RecoveryIssue};
 use super::journal::{JournalEnd, Repair};
-use super::marks::{self, Mark};
+use super::marks::Mark;
 use super::medium::{DAMAGED, JOURNAL, Medium};
+use super::reach::Reach;
 use super::replay::{self, Place, Replayed};
 use super::segments::{self, Segment};
 use super::{Fold, Recovered, generation, reserve, segment};
 use crate::wire::uid_key::UidKey;
 
-/// Numbers skipped when the end of the journal is damaged and the mark cannot be read: more events than that were not in one
+/// Numbers skipped when the mark cannot be read, or one slot of it and the end of the journal is damaged: more events than that were not in one
 /// unsynced tail, and no number may be used twice.
 const UNKNOWN_TAIL_NUMBERS: u64 = 10_000;
 
@@ -37,6 +38,7 @@ pub(super) fn make_dirs(medium: &dyn Medium) -> io::Result<()> {
 pub(super) fn remove_unfinished(medium: &dyn Medium) {
     let names = medium.list(JOURNAL).unwrap_or_default();
     let unfinished = names.iter().filter(|name| name.strip_suffix(".new").and_then(segment::first_of).is_some());
+    let unfinished = unfinished.filter(|name| !medium.is_special(&format!("{JOURNAL}/{name}")));
     for name in unfinished {
         if let Err(error) = medium.remove(&format!("{JOURNAL}/{name}")) {
             tracing::warn!("cannot remove the unfinished segment `{name}`: {error}");
@@ -48,12 +50,8 @@ pub(super) fn remove_unfinished(medium: &dyn Medium) {
 pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io::Result<Found<F>> {
     let mut issues = Vec::new();
     let mut segments = segments::list(medium)?;
-    let mark = marks::read(medium);
-    let acked = marks::read_acked(medium);
-    // Names of generations are a floor for the numbers even where the generation itself is damaged.
-    let positions = generation::names(medium).iter().filter_map(|n| generation::position_of(n)).max().unwrap_or(0);
-    let fresh = segments.is_empty() && positions == 0 && acked == 0;
-    let mark = if fresh && mark == Mark::Unknown { Mark::Through(0) } else { mark };
+    let mut reach = Reach::read(medium);
+    issues.append(&mut reach.strays);
     let (mut state, mut base) = generation::newest::<F>(medium, &mut issues)?;
     let unreadable = |issue: &RecoveryIssue| matches!(issue, RecoveryIssue::GenerationUnreadable { .. });
     if issues.iter().any(unreadable) && reserve::remove(medium) {
@@ -65,7 +63,10 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io
     let (place, mut replayed) =
         replay::replay(medium, segments::after(&segments, base.n), (base, u64::MAX), (&mut state, uids));
     replayed.keep_copies(medium);
-    let bounds = Bounds { base: base.n, place, floor: mark.least().max(acked).max(positions), mark };
+    // One that cannot be opened names nothing: its name is soon made.
+    reach.named(base.n, generation::GENERATIONS);
+    let Reach { mark, acked, floor, .. } = reach;
+    let bounds = Bounds { base: base.n, place, floor, mark };
     let mut end = judge_tail(medium, &bounds, &mut replayed, &mut segments);
     for segment in segments.iter_mut().filter(|s| s.length == u64::MAX) {
         segment.length = medium.length(&Segment::path(segment.first_n)).unwrap_or(0);
@@ -123,8 +124,10 @@ fn judge_tail(
     // A journal without any segment ends nowhere: what stood in it after the generation is gone.
     let ends_well = tail.is_some() && torn.is_none();
     let through = match mark {
-        Mark::AtLeast(_) | Mark::Unknown if !ends_well => floor.max(place.n.saturating_add(UNKNOWN_TAIL_NUMBERS)),
-        Mark::Through(_) | Mark::AtLeast(_) | Mark::Unknown => floor,
+        Mark::AtLeast(_) if ends_well => floor,
+        // However well it ends: whoever took the mark may have taken the end too.
+        Mark::AtLeast(_) | Mark::Unknown => floor.max(place.n.saturating_add(UNKNOWN_TAIL_NUMBERS)),
+        Mark::Through(_) => floor,
     };
     let audit_end = tail.map_or(0, |tail| tail.last_n.unwrap_or(tail.first_n.saturating_sub(1)));
     if audit_end < base {

@@ -6,13 +6,13 @@
 
 use std::io;
 
-use super::events::{Break, Front, RecoveryIssue, Verified};
+use super::events::{Break, Front, RecoveryIssue};
 use super::medium::{DAMAGED, Medium};
 use super::ranges::Ranges;
 use super::resolve::Resolver;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
-use super::segments::{self, Segment};
-use super::{Fold, marks, retained};
+use super::segments::Segment;
+use super::{Fold, retained};
 use crate::access::event::{AuditEvent, Event, GapCause};
 use crate::access::id::Timestamp;
 use crate::wire::audit::{self, Hash};
@@ -61,13 +61,13 @@ pub(super) struct Replayed {
     /// The end of the last segment; `None`: no segment.
     pub tail: Option<Tail>,
     /// What `log_gap` events name.
-    gaps: Ranges,
+    pub(super) gaps: Ranges,
     /// The same without what only the audit lacks: a state that never had that is not complete.
     state_gaps: Ranges,
     /// Events that only the audit lacks.
     audit_lost: Vec<(u64, u64)>,
     /// What is wrong and where, and the events missing there, if any.
-    breaks: Vec<(Break, Option<(u64, u64)>)>,
+    pub(super) breaks: Vec<(Break, Option<(u64, u64)>)>,
     /// Segments with damaged bytes.
     damaged: Vec<u64>,
 }
@@ -149,44 +149,11 @@ pub(super) fn check(medium: &dyn Medium, segments: &[Segment]) -> Replayed {
     judge.out
 }
 
-/// See [`super::verify`].
-pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
-    let mark = marks::read(medium).least();
-    let mut judge = Judge::new(medium, None, None);
-    // Before the mark is read: a running gateway moves it first, then removes.
-    let segments = segments::list(medium)?;
-    let front = judge.front(segments.first());
-    judge.segments(&segments);
-    let last = judge.place.map_or(0, |place| place.n);
-    // No start has reported yet what is missing since.
-    let restored = judge.bad.is_none() && marks::read_restored(medium) == Some((last, mark));
-    let restored = restored.then_some((last + 1, mark));
-    // What stands after the last event that was reported durable may be a write under way.
-    if last < mark && judge.bad.is_some() {
-        judge.wrong(last + 1, ("", 0), "the bytes are damaged", None);
-    } else if last < mark && restored.is_none() && judge.out.breaks.is_empty() {
-        let why = format!("the journal was durable through event {mark} and ends before it");
-        judge.wrong(last + 1, ("journal/durable", 0), why, None);
-    }
-    let Replayed { first, events, erased, .. } = judge.out;
-    let mut out = Verified { first, last, events, erased, restored, front, ..Verified::default() };
-    for (found, missing) in &judge.out.breaks {
-        match missing.filter(|missing| judge.out.gaps.cover(*missing)) {
-            Some(missing) => out.explained.push(missing),
-            None => {
-                out.broken = Some(found.clone());
-                break;
-            }
-        }
-    }
-    Ok(out)
-}
-
 /// Takes in one event and the bytes kept beside it; an error is why not.
 type Apply<'a> = &'a mut dyn FnMut(&mut AuditEvent, &[u8]) -> Result<(), String>;
 
 /// One judgement of the chain under way.
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     medium: &'a dyn Medium,
     apply: Option<Apply<'a>>,
     /// Events up to this one are in the state already.
@@ -194,20 +161,20 @@ struct Judge<'a> {
     /// Events after this one are not looked at.
     until: u64,
     /// The last event judged; `None`: whatever is found first begins the chain.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// Where bytes began that are no event, until the next event shows what is missing.
-    bad: Option<(String, usize)>,
-    out: Replayed,
+    pub(super) bad: Option<(String, usize)>,
+    pub(super) out: Replayed,
 }
 
 impl<'a> Judge<'a> {
-    fn new(medium: &'a dyn Medium, base: Option<Place>, apply: Option<Apply<'a>>) -> Self {
+    pub(super) fn new(medium: &'a dyn Medium, base: Option<Place>, apply: Option<Apply<'a>>) -> Self {
         let base_n = base.map_or(0, |base| base.n);
         Self { medium, apply, base_n, until: u64::MAX, place: base, bad: None, out: Replayed::default() }
     }
 
     /// Goes on from what retention removed.
-    fn front(&mut self, oldest: Option<&Segment>) -> Front {
+    pub(super) fn front(&mut self, oldest: Option<&Segment>) -> Front {
         let first_n = oldest.map(|segment| segment.first_n);
         let (front, from) = retained::front(self.medium, first_n).unwrap_or_else(|why| {
             self.wrong(first_n.unwrap_or(1), (retained::PATH, 0), why, None);
@@ -217,13 +184,13 @@ impl<'a> Judge<'a> {
         front
     }
 
-    fn segments(&mut self, segments: &[Segment]) {
+    pub(super) fn segments(&mut self, segments: &[Segment]) {
         for (i, segment) in segments.iter().enumerate() {
             self.segment(*segment, i + 1 == segments.len());
         }
     }
 
-    fn wrong(&mut self, n: u64, at: (&str, usize), why: impl Into<String>, missing: Option<(u64, u64)>) {
+    pub(super) fn wrong(&mut self, n: u64, at: (&str, usize), why: impl Into<String>, missing: Option<(u64, u64)>) {
         // Bad bytes before it are where it went wrong.
         let (file, offset) = self.bad.take().unwrap_or_else(|| (at.0.to_owned(), at.1));
         self.out.breaks.push((Break { n, file, offset: offset as u64, why: why.into() }, missing));

@@ -17,10 +17,11 @@ use super::backup::{BackupError, Header, check, file_error};
 use super::disk::Directory;
 use super::marks::{self, MarkWriter};
 use super::medium::{JOURNAL, Medium};
-use super::replay;
+use super::reach::Reach;
 use super::sealed::{self, StoreKey};
-use super::segment::Frame;
+use super::segment::{EVENT_MAX, Frame};
 use super::segments;
+use super::verify::verify;
 use super::{LOCK, claim, generation, store_error};
 use crate::access::event::EventKind;
 use crate::wire::audit;
@@ -70,7 +71,7 @@ pub(super) fn prepare(
 ) -> Result<(), BackupError> {
     let medium = sealed::over(Arc::new(Directory::new(dir)), key)
         .map_err(|error| BackupError::Store(store_error(dir, error)))?;
-    let have = marks::read(&*medium).least().max(replay::verify(&*medium).map_or(0, |verified| verified.last));
+    let have = Reach::read(&*medium).floor.max(verify(&*medium).map_or(0, |verified| verified.last));
     if have > header.last && !force {
         let (lost, changes, revoked) = later_than(dir, &*medium, header.last)?;
         let (made_at, last, dir) = (header.made_at, header.last, dir.to_owned());
@@ -87,7 +88,7 @@ pub(super) fn prepare(
     let prepared = Directory::new(&preparing);
     let fail = |error| BackupError::Store(store_error(dir, error));
     // Beyond every number that was used since: the start finds that events are missing, and trusts the list no more.
-    let mark = have.max(header.last) + RESTORED_NUMBERS;
+    let mark = (have.max(header.last) + RESTORED_NUMBERS).min(EVENT_MAX);
     MarkWriter::default().reset(&prepared, mark).map_err(fail)?;
     marks::write_restored(&prepared, (header.last, mark)).map_err(fail)?;
     marks::write_acked(&prepared, header.acked).map_err(fail)?;

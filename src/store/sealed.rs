@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::medium::{Container, ContainerError, JOURNAL, Medium, SEALED_MANIFEST};
 use super::segment::{self, NONCE_BYTES, TAG_BYTES};
+use super::segments::{self, Segment};
 
 /// Segments tried with the key at the start.
 const SEGMENTS_TRIED: usize = 3;
@@ -121,10 +122,9 @@ fn is_segment(path: &str) -> bool {
 impl Sealed {
     /// Tries the key at the newest segments. Nothing has been changed yet, so a wrong key costs nothing.
     fn try_key(&self) -> io::Result<()> {
-        let names = self.inner.list(JOURNAL)?;
-        let newest = names.iter().rev().filter(|name| segment::first_of(name).is_some()).take(SEGMENTS_TRIED);
-        for name in newest {
-            let mut bytes = self.inner.read(&format!("{JOURNAL}/{name}"), 0, u64::MAX)?;
+        self.inner.list(JOURNAL)?;
+        for first_n in segments::names(&*self.inner).into_iter().rev().take(SEGMENTS_TRIED) {
+            let mut bytes = self.inner.read(&Segment::path(first_n), 0, u64::MAX)?;
             let (mut fits, mut tried) = (false, false);
             segment::change_bodies(&mut bytes, &mut |body| {
                 if body.first() != Some(&segment::SEALED) || fits {
@@ -197,6 +197,14 @@ impl Medium for Sealed {
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         self.inner.list(dir)
+    }
+
+    fn has_container(&self, dir: &str) -> bool {
+        self.inner.has_container(dir)
+    }
+
+    fn is_special(&self, path: &str) -> bool {
+        self.inner.is_special(path)
     }
 
     fn length(&self, path: &str) -> io::Result<u64> {

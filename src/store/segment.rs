@@ -34,6 +34,11 @@ const BODY_HEAD_BYTES: usize = 1 + 8 + 4;
 pub const NONCE_BYTES: usize = 12;
 /// Length of a tag in bytes.
 pub const TAG_BYTES: usize = 16;
+/// No event has a higher number: up to here a number is the same in every JSON reader, and no sum of some of them overflows.
+pub const EVENT_MAX: u64 = 1 << 53;
+/// No segment is longer, in bytes: one is full at 8 MiB, and what is written at once then is at most one longest body and what waited
+/// with it.
+pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Longest body in bytes: a whole snapshot is one event, and 64 MiB is far above a campus.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -111,7 +116,8 @@ impl Header {
         }
         let (first_n, lost_to) = (bytes.u64()?, bytes.u64()?);
         let trusted_at = Timestamp(i64::from_le_bytes(*bytes.array()?));
-        Some(Self { first_n, lost_to, trusted_at, prev: *bytes.array()?, sealed: version == SEALED })
+        let header = Self { first_n, lost_to, trusted_at, prev: *bytes.array()?, sealed: version == SEALED };
+        (first_n <= EVENT_MAX && lost_to <= EVENT_MAX).then_some(header)
     }
 }
 
@@ -180,7 +186,7 @@ fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let whole = body_at(bytes)?;
     let mut body = Bytes(whole);
     let version = body.u8()?;
-    let n = body.u64()?;
+    let n = body.u64().filter(|n| *n <= EVENT_MAX)?;
     let json_length = usize::try_from(body.u32()?).ok()?;
     let tag = match version {
         VERSION => 0,
@@ -294,11 +300,21 @@ pub fn file_name(first_n: u64) -> String {
     format!("{first_n:020}.seg")
 }
 
+/// The number in a name, which is one of an event.
+pub(super) fn number(digits: &str) -> Option<u64> {
+    let is_number = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|n| is_number && *n <= EVENT_MAX)
+}
+
 /// The first event of the segment with this file name; `None` if it is no segment's.
 #[must_use]
 pub fn first_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg")?;
-    if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+    name.strip_suffix(".seg").and_then(number)
+}
+
+/// Whether the name has the form of a segment's, whatever its number is.
+pub(super) fn looks_like(name: &str) -> bool {
+    name.strip_suffix(".seg").is_some_and(|digits| digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]

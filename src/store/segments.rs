@@ -3,7 +3,7 @@
 use std::io;
 
 use super::medium::{JOURNAL, Medium};
-use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
+use super::segment::{self, Found, Frame, HEADER_BYTES, Header, SEGMENT_BYTES_MAX, Walk};
 use crate::access::id::Timestamp;
 
 /// A segment on the medium.
@@ -28,13 +28,27 @@ impl Segment {
     }
 }
 
+/// The first events of the files that can be segments, oldest first. What is none is left alone: [`super::reach`] names it.
+pub(super) fn names(medium: &dyn Medium) -> Vec<u64> {
+    list_names(medium).unwrap_or_default()
+}
+
+fn list_names(medium: &dyn Medium) -> io::Result<Vec<u64>> {
+    let mut firsts: Vec<u64> = medium.list(JOURNAL)?.iter().filter_map(|name| segment::first_of(name)).collect();
+    firsts.retain(|first_n| {
+        let path = Segment::path(*first_n);
+        !medium.is_special(&path) && medium.length(&path).map_or(true, |length| length <= SEGMENT_BYTES_MAX)
+    });
+    Ok(firsts)
+}
+
 /// The segments on the medium, oldest first, with their whole length.
 ///
 /// # Errors
 /// The error of the disk; `Unsupported` if a segment is of another version.
 pub(super) fn list(medium: &dyn Medium) -> io::Result<Vec<Segment>> {
     let mut found = Vec::new();
-    for first_n in medium.list(JOURNAL)?.iter().filter_map(|name| segment::first_of(name)) {
+    for first_n in list_names(medium)? {
         let path = Segment::path(first_n);
         let head = medium.read(&path, 0, HEADER_BYTES as u64).unwrap_or_default();
         if let Some(version) = segment::other_version(&head) {

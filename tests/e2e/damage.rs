@@ -303,11 +303,11 @@ async fn a_deleted_journal_is_noticed_and_nobody_is_revived() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_mark_the_journal_is_trusted_as_it_stands() {
+async fn without_its_mark_the_journal_is_not_trusted_and_nobody_is_revived() {
     let ruin = Ruin::new(1).await;
     std::fs::remove_file(ruin.site.data().join("journal/durable")).unwrap();
     let (gateway, mark) = ruin.start("`journal/durable`").await;
-    ruin.is_whole(gateway, mark).await;
+    ruin.is_refilled(gateway, mark).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

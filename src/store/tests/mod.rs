@@ -7,16 +7,18 @@ mod erase;
 mod full;
 mod life;
 mod limit;
+mod reach;
 mod retained;
 mod sealed;
 mod second_disk;
 mod simulation;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::medium::Medium;
-use super::replay::verify as verify_on;
+use super::verify::verify as verify_on;
 use super::*;
 use crate::access::event::{Event, Flush, GapCause, Mark, StreamRevision};
 use crate::access::id::{ClockTrust, Mono, Now, Timestamp};

@@ -1,0 +1,57 @@
+//! The whole journal judged without a state, for `dormgate audit verify`. Changes nothing; a gateway may be running on it.
+
+use std::io;
+
+use super::events::{RecoveryIssue, Verified};
+use super::marks::{self, Mark};
+use super::medium::Medium;
+use super::reach::Reach;
+use super::replay::{Judge, Replayed};
+use super::{generation, segments};
+
+/// See [`super::verify`].
+pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
+    // Before the segments: a running gateway writes them first.
+    let mut reach = Reach::read(medium);
+    if let Some((n, path)) = generation::newest_sealed(medium) {
+        reach.named(n, &path);
+    }
+    let mut judge = Judge::new(medium, None, None);
+    // Before the mark of what retention removed is read: a running gateway moves it first, then removes.
+    let segments = segments::list(medium)?;
+    let front = judge.front(segments.first());
+    judge.segments(&segments);
+    let last = judge.place.map_or(0, |place| place.n);
+    // No start has reported yet what is missing since.
+    let restored = judge.bad.is_none() && marks::read_restored(medium) == Some((last, reach.floor));
+    let restored = restored.then_some((last + 1, reach.floor));
+    // What stands after the last event that was reported durable may be a write under way.
+    if last < reach.floor && judge.bad.is_some() {
+        judge.wrong(last + 1, ("", 0), "the bytes are damaged", None);
+    } else if last < reach.floor && restored.is_none() && judge.out.breaks.is_empty() {
+        let why = format!("it names event {}, and the journal ends before it", reach.floor);
+        judge.wrong(last + 1, (&reach.named_by, 0), why, None);
+    }
+    // A gateway that was started meanwhile has made it.
+    if reach.mark == Mark::Unknown && marks::read(medium) == Mark::Unknown {
+        let why = "it is damaged or missing: nothing names how far the journal was durable, so nobody can know whether it is whole";
+        judge.wrong(last + 1, (marks::PATH, 0), why, None);
+    }
+    for stray in &reach.strays {
+        if let RecoveryIssue::NotOurs { file, why } = stray {
+            judge.wrong(last + 1, (file, 0), why, None);
+        }
+    }
+    let Replayed { first, events, erased, .. } = judge.out;
+    let mut out = Verified { first, last, events, erased, restored, front, ..Verified::default() };
+    for (found, missing) in &judge.out.breaks {
+        match missing.filter(|missing| judge.out.gaps.cover(*missing)) {
+            Some(missing) => out.explained.push(missing),
+            None => {
+                out.broken = Some(found.clone());
+                break;
+            }
+        }
+    }
+    Ok(out)
+}

@@ -7,8 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::audit_verify::{self, VerifyArgs};
 use super::event_line::event_line;
-use super::{ConfigArg, Exit, bad_config, print_error, print_line};
+use super::{ConfigArg, Exit, bad_config, print_error};
 use crate::access::decision::GrantFlag;
 use crate::access::event::EventKind;
 use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
@@ -19,7 +20,6 @@ use crate::http::SOCKET_NAME;
 use crate::http::client::{self, AskError, AuditPage};
 use crate::http::visitors::Visitors;
 use crate::profile::diagnostic::hint;
-use crate::store::{Front, StoreKey, Verified, verify};
 use crate::wire::audit::decode;
 use crate::wire::{csv, erased};
 
@@ -29,8 +29,6 @@ const TAIL_BACK_MAX: u64 = 100_000;
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// How often the end of an erasure is looked for.
 const ERASE_LOOKS_MAX: u32 = 600;
-/// Losses that `verify` prints one by one.
-const LOSSES_PRINTED_MAX: usize = 20;
 
 /// Read the audit: the newest events, all of them, or whether it is whole.
 #[derive(Debug, clap::Args)]
@@ -52,7 +50,7 @@ enum Command {
     /// Print who was at a portal, or at the portals of a zone: one line a card, whoever was there last at the end.
     Who(WhoArgs),
     /// Check every event and the chain of hashes; a gateway may be running on it.
-    Verify(ConfigArg),
+    Verify(VerifyArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -205,7 +203,7 @@ pub(super) fn run(args: &Args) -> Exit {
         | Command::Late(SpanArgs { config, .. })
         | Command::Erase(EraseArgs { config, .. })
         | Command::Who(WhoArgs { of: SpanArgs { config, .. }, .. })
-        | Command::Verify(config) => config,
+        | Command::Verify(VerifyArgs { config, .. }) => config,
     };
     let dir = match config::data_dir(&config.config) {
         Ok(dir) => dir,
@@ -213,12 +211,7 @@ pub(super) fn run(args: &Args) -> Exit {
     };
     let socket = dir.join(SOCKET_NAME);
     let ended = match &args.command {
-        Command::Verify(config) => {
-            return match config::store_key(&config.config) {
-                Ok(key) => check(&dir, key.and_then(|key| StoreKey::new(key.expose().as_bytes())).as_ref()),
-                Err(error) => bad_config(&error),
-            };
-        }
+        Command::Verify(args) => return audit_verify::run(&dir, args),
         Command::Tail(args) => tail(&socket, args, &mut BufWriter::new(io::stdout().lock())),
         Command::Export(args) => export_to(&socket, args),
         Command::Late(args) => late(&socket, args, &mut BufWriter::new(io::stdout().lock())),
@@ -390,52 +383,6 @@ fn pages(
         }
         page = client::audit_page(socket, &format!("from={next}{filter}"))?;
     }
-}
-
-fn check(dir: &Path, key: Option<&StoreKey>) -> Exit {
-    match verify(dir, key) {
-        Ok(found) => report(&found),
-        Err(error) => {
-            print_error(format!("the journal in `{}` cannot be read: {error}", dir.display()));
-            Exit::Failed
-        }
-    }
-}
-
-fn report(found: &Verified) -> Exit {
-    let (summary, faults) = findings(found);
-    let reported = print_line(summary);
-    faults.iter().for_each(print_error);
-    if found.broken.is_some() { Exit::Failed } else { reported }
-}
-
-/// What was found of the audit: a summary, and a line for each loss and for what is broken.
-pub(super) fn findings(found: &Verified) -> (String, Vec<String>) {
-    let erased = if found.erased > 0 { format!("; {} of them erased", found.erased) } else { String::new() };
-    let front = match found.front {
-        Front::Unmarked => {
-            "; no mark names what retention removed before the first: the next start makes it".to_owned()
-        }
-        Front::Marked { through: 0, .. } => String::new(),
-        Front::Marked { through, unexplained: 0 } => format!("; retention removed those up to {through}"),
-        Front::Marked { through, unexplained } => format!(
-            "; retention removed those up to {through}, but nothing records why those up to {unexplained} are gone: there was no mark of it"
-        ),
-    };
-    let summary = format!("{} events, {} to {}{erased}{front}", found.events, found.first, found.last);
-    let losses = found.explained.iter().take(LOSSES_PRINTED_MAX);
-    let losses = losses.map(|(from, to)| format!("events {from} to {to} are lost, as a `log_gap` reports"));
-    let more = found.explained.len().checked_sub(LOSSES_PRINTED_MAX).filter(|more| *more > 0);
-    let more = more.map(|more| format!("and {more} more ranges are lost, as a `log_gap` reports"));
-    let restored = found.restored.map(|(from, to)| {
-        format!(
-            "events {from} to {to} are not in the backup that was restored; the next start records it in a `log_gap`"
-        )
-    });
-    let broken = found.broken.as_ref().map(|broken| {
-        format!("broken at event {}, `{}` byte {}: {}", broken.n, broken.file, broken.offset, broken.why)
-    });
-    (summary, losses.chain(more).chain(restored).chain(broken).collect())
 }
 
 #[cfg(test)]

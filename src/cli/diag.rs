@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigArg, Exit, audit, check, print_error, print_line};
+use super::{ConfigArg, Exit, audit_verify, check, print_error, print_line};
 use crate::access::scrub::scrubbed;
 use crate::clock::Clock;
 use crate::config::{self, DEFAULT_DATA_DIR};
@@ -132,7 +132,7 @@ fn verified(path: &Path, dir: &Path) -> Result<String, String> {
     let key = config::store_key(path).map_err(|error| error.to_string())?;
     let key = key.and_then(|key| StoreKey::new(key.expose().as_bytes()));
     let found = verify(dir, key.as_ref()).map_err(|error| error.to_string())?;
-    let (summary, faults) = audit::findings(&found);
+    let (summary, faults) = audit_verify::findings(&found);
     Ok(std::iter::once(summary).chain(faults).collect::<Vec<_>>().join("\n"))
 }
 

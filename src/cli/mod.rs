@@ -4,6 +4,7 @@
 
 mod ask;
 mod audit;
+mod audit_verify;
 mod backup;
 #[cfg(any(feature = "workbench", feature = "center"))]
 mod center;

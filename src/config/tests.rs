@@ -223,3 +223,16 @@ fn the_direction_and_the_inputs_of_a_device_at_the_broker_count_like_those_of_on
     assert_eq!(parts.directions().collect::<Vec<_>>(), [Direction::Out]);
     assert!(part.has_input(InputKind::Fire) && !part.has_input(InputKind::ExitButton));
 }
+
+#[test]
+fn the_keys_of_the_streams_are_read_from_a_file_that_is_wrong_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("g.toml");
+    let example = include_str!("tests/example.toml");
+    std::fs::write(&path, format!("{example}\n[nonsense]\nx = 7\n")).unwrap();
+    let keys = stream_keys(&path).unwrap();
+    assert!(keys.len() > 1 && keys.values().all(|keys| !keys.is_empty()), "{keys:?}");
+    let text = "[[center.stream]]\nname = \"trial\"\nscope = \"campus\"\ninsecure_unsigned = true\nmay = [\"issue\"]\n";
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(stream_keys(&path).unwrap().into_iter().collect::<Vec<_>>(), [("trial".to_owned(), Vec::new())]);
+}

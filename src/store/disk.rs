@@ -3,9 +3,9 @@
 //! It may be removed, moved or replaced while the store is open, as by a restore by hand. Then nothing is changed there, and what was
 //! written to a file that its name no longer leads to is not durable: no start would find it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +26,16 @@ fn check_at_path(path: &Path, opened: &File) -> io::Result<()> {
     };
     let why = format!("`{}` {happened} while the gateway runs", path.display());
     Err(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, why))
+}
+
+/// Makes the data directory if it is not there: it names residents and their cards, so only its owner may look into it. One that is
+/// there stays as it was made.
+pub(super) fn make_data_dir(dir: &Path) -> io::Result<()> {
+    dir.parent().map_or(Ok(()), fs::create_dir_all)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made,
+    }
 }
 
 /// Fails if something else than a regular file is at `path`: opening it may wait for ever, and reading it may never end.

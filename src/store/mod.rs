@@ -73,9 +73,11 @@ pub use events::{Break, Erasure, Front, Integrity, RecoveryIssue, StoreEvent, St
 pub use memory::{Fault, MemoryDisk};
 pub use open::Stepper;
 pub use reader::StoredEvent;
+pub use replay::Prove;
 pub use restore::restore;
 pub use sealed::StoreKey;
 pub use space::free_bytes;
+pub use verify::{verify, verify_signed};
 pub use writer::Stepped;
 
 use disk::Directory;
@@ -287,20 +289,6 @@ fn store_error(dir: &Path, error: io::Error) -> StoreError {
     }
 }
 
-/// Checks the journal in a data directory, from its first kept byte to its last: checksums, evidence and the chain of hashes.
-/// Changes nothing; a gateway may be running on it.
-pub fn verify(data_dir: &Path, key: Option<&StoreKey>) -> Result<Verified, StoreError> {
-    let medium = sealed::over(Arc::new(Directory::new(data_dir)), key);
-    let mut verified =
-        medium.and_then(|medium| verify::verify(&*medium)).map_err(|error| store_error(data_dir, error))?;
-    // Every start makes it, before anything is written.
-    if verified.broken.is_none() && data_dir.join(LOCK).exists() && !data_dir.join(medium::JOURNAL).exists() {
-        let why = "the journal is not there, and a gateway was started here".to_owned();
-        verified.broken = Some(Break { n: 1, file: medium::JOURNAL.to_owned(), offset: 0, why });
-    }
-    Ok(verified)
-}
-
 /// A handle to an open store. Cheap to clone; the store closes when the last one is dropped.
 #[derive(Clone)]
 pub struct Store(Arc<Handle>);
@@ -313,7 +301,7 @@ impl Store {
     /// [`Recovered::integrity`] and [`Recovered::issues`].
     pub fn open<F: Fold>(dir: &Path, options: Options) -> Result<(Self, StoreEvents, Recovered<F>), StoreError> {
         let fail = |source| StoreError::Dir { dir: dir.to_owned(), source };
-        std::fs::create_dir_all(dir).map_err(fail)?;
+        disk::make_data_dir(dir).map_err(fail)?;
         let held = claim(dir)?;
         restore::finish(dir).map_err(fail)?;
         sealed::over(Arc::new(Directory::new(dir)), options.key.as_ref())

@@ -152,10 +152,14 @@ pub(super) fn check(medium: &dyn Medium, segments: &[Segment]) -> Replayed {
 /// Takes in one event and the bytes kept beside it; an error is why not.
 type Apply<'a> = &'a mut dyn FnMut(&mut AuditEvent, &[u8]) -> Result<(), String>;
 
+/// Judges what is kept beside an event; an error is what is wrong with it.
+pub type Prove<'a> = &'a mut dyn FnMut(&AuditEvent, &[u8]) -> Result<(), String>;
+
 /// One judgement of the chain under way.
 pub(super) struct Judge<'a> {
     medium: &'a dyn Medium,
     apply: Option<Apply<'a>>,
+    pub(super) prove: Option<Prove<'a>>,
     /// Events up to this one are in the state already.
     base_n: u64,
     /// Events after this one are not looked at.
@@ -170,7 +174,7 @@ pub(super) struct Judge<'a> {
 impl<'a> Judge<'a> {
     pub(super) fn new(medium: &'a dyn Medium, base: Option<Place>, apply: Option<Apply<'a>>) -> Self {
         let base_n = base.map_or(0, |base| base.n);
-        Self { medium, apply, base_n, until: u64::MAX, place: base, bad: None, out: Replayed::default() }
+        Self { medium, apply, prove: None, base_n, until: u64::MAX, place: base, bad: None, out: Replayed::default() }
     }
 
     /// Goes on from what retention removed.
@@ -315,6 +319,10 @@ impl<'a> Judge<'a> {
                     self.out.state_gaps.insert(*range);
                 }
             }
+        }
+        let proved = read.event.as_ref().zip(self.prove.as_mut()).map(|(event, prove)| prove(event, frame.evidence));
+        if let Some(Err(why)) = proved {
+            self.wrong(n, at, why, None);
         }
         if self.out.events == 0 {
             self.out.first = n;

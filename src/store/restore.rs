@@ -7,21 +7,21 @@
 //! that may have been used, so that the start finds a loss. Then nothing is granted from the list until the centers have sent it
 //! again, and no revoked card is revived.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backup::{BackupError, Header, check, file_error};
-use super::disk::Directory;
+use super::disk::{Directory, make_data_dir};
 use super::marks::{self, MarkWriter};
 use super::medium::{JOURNAL, Medium};
 use super::reach::Reach;
 use super::sealed::{self, StoreKey};
 use super::segment::{EVENT_MAX, Frame};
 use super::segments;
-use super::verify::verify;
+use super::verify::judge;
 use super::{LOCK, claim, generation, store_error};
 use crate::access::event::EventKind;
 use crate::wire::audit;
@@ -50,7 +50,7 @@ pub fn restore(
         return Err(BackupError::OtherGateway { of: header.gateway, wanted: gateway.to_owned() });
     }
     let fail = file_error(dir);
-    fs::create_dir_all(dir).map_err(&fail)?;
+    make_data_dir(dir).map_err(&fail)?;
     let _held = claim(dir)?;
     finish(dir).map_err(&fail)?;
     prepare(dir, path, &header, key, force)?;
@@ -71,7 +71,7 @@ pub(super) fn prepare(
 ) -> Result<(), BackupError> {
     let medium = sealed::over(Arc::new(Directory::new(dir)), key)
         .map_err(|error| BackupError::Store(store_error(dir, error)))?;
-    let have = Reach::read(&*medium).floor.max(verify(&*medium).map_or(0, |verified| verified.last));
+    let have = Reach::read(&*medium).floor.max(judge(&*medium, &mut |_, _| Ok(())).map_or(0, |verified| verified.last));
     if have > header.last && !force {
         let (lost, changes, revoked) = later_than(dir, &*medium, header.last)?;
         let (made_at, last, dir) = (header.made_at, header.last, dir.to_owned());
@@ -139,7 +139,7 @@ pub(super) fn finish_steps(dir: &Path, moved: &mut dyn FnMut() -> io::Result<()>
 /// A new directory for what is laid aside.
 fn make_aside(dir: &Path) -> io::Result<PathBuf> {
     let aside = (1u32..).map(|i| dir.join(format!("replaced-{i}"))).find(|free| !free.exists()).unwrap_or_default();
-    fs::create_dir(&aside)?;
+    DirBuilder::new().mode(0o700).create(&aside)?;
     Ok(aside)
 }
 

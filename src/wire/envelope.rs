@@ -321,6 +321,13 @@ impl Jws<'_> {
     }
 }
 
+/// The `kid` of a message that one of `keys` verifies.
+pub(super) fn signed_by(bytes: &[u8], keys: &[VerifyingKey]) -> Option<String> {
+    let Ok(Message::Signed(jws)) = Message::split(bytes) else { return None };
+    let (kid, signature) = (jws.key_id().ok()?, jws.signature().ok()?);
+    keys.iter().any(|key| key.verify(jws.signed, &signature).is_ok()).then_some(kid)
+}
+
 /// The members of the claims in a signed message, without a look at its signature.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ pub mod modbus;
 pub mod ops;
 pub mod portal;
 pub mod registers;
+pub mod signed;
 pub mod snapshot;
 pub mod state;
 pub mod text;

@@ -18,10 +18,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::medium::Medium;
-use super::verify::verify as verify_on;
 use super::*;
 use crate::access::event::{Event, Flush, GapCause, Mark, StreamRevision};
 use crate::access::id::{ClockTrust, Mono, Now, Timestamp};
+
+fn verify_on(medium: &dyn Medium) -> std::io::Result<Verified> {
+    super::verify::judge(medium, &mut |_, _| Ok(()))
+}
 
 /// A state that misses nothing: every event's number, detail and evidence.
 #[derive(Debug, Default, PartialEq, Eq, Clone)]

@@ -108,7 +108,7 @@ fn a_power_cut_at_any_moment_of_the_first_start_leaves_a_store_that_is_whole() {
         disk.set_fault(Fault::CutAfter { ops });
         let mut opened = open(&disk);
         opened.0.append((1..=5).map(record).collect());
-        drop(opened.3.flush());
+        let _ = opened.3.flush();
         let durable = opened.0.last_durable();
         disk.crash(0);
         let found = open(&disk).2;
@@ -209,4 +209,18 @@ fn what_lies_under_the_name_of_the_next_segment_is_set_aside_and_not_written_int
     disk.crash(0);
     let found = open(&disk).2;
     assert_eq!((found.state, found.next_n), (log_of(1..=70), 71), "{:?}", found.issues);
+}
+
+#[test]
+fn an_event_whose_message_is_not_what_was_signed_is_the_one_in_doubt() {
+    let disk = written();
+    let mut judged = Vec::new();
+    let mut prove = |event: &AuditEvent, evidence: &[u8]| {
+        judged.push((event.n, evidence.to_vec()));
+        if event.n == 9 { Err("not signed".to_owned()) } else { Ok(()) }
+    };
+    let found = crate::store::verify::judge(&disk, &mut prove).unwrap();
+    assert_eq!(found.broken.map(|broken| (broken.n, broken.why)), Some((9, "not signed".to_owned())));
+    let kept: Vec<_> = (1..=60).map(record).map(|record| (record.event.n, record.evidence)).collect();
+    assert_eq!(judged, kept);
 }

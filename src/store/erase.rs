@@ -69,7 +69,7 @@ pub(super) fn holder(shared: &Shared, holder: &Holder, through: u64) -> io::Resu
     let mut out = Erasure { through, ..Erasure::default() };
     let wanted = |event: &AuditEvent| event.n <= through && is_of(event, holder, &cards);
     for segment in segments.iter().filter(|segment| segment.first_n <= through) {
-        out.erased += rewrite(shared, *segment, ErasedBy::Operator, &wanted)?;
+        out.erased += rewrite(shared, *segment, (ErasedBy::Operator, false), &wanted)?;
     }
     each_event(medium, &lock(&shared.index).segments.clone(), &mut |event| {
         out.kept += u64::from(event.n > through && ERASABLE.contains(&event.kind()) && is_of(event, holder, &cards));
@@ -77,17 +77,17 @@ pub(super) fn holder(shared: &Shared, holder: &Holder, through: u64) -> io::Resu
     Ok(out)
 }
 
-/// Writes a segment again with the `wanted` events erased, and encrypted if the store is and the segment is not; gives how many were
+/// Writes a segment again with the `wanted` events erased, and encrypted if `seal` is set; gives how many were
 /// erased. A damaged one stays as it is, for a person to look at.
 pub(super) fn rewrite(
     shared: &Shared,
     segment: Segment,
-    by: ErasedBy,
+    (by, seal): (ErasedBy, bool),
     wanted: &dyn Fn(&AuditEvent) -> bool,
 ) -> io::Result<u64> {
     let bytes = segment.read(&*shared.medium)?;
     let Some(header) = Header::decode(&bytes) else { return Ok(0) };
-    let seals = shared.medium.seals();
+    let seals = header.sealed || seal;
     let (mut out, mut erased) = (Header { sealed: seals, ..header }.encode(), 0);
     for step in Walk::new(&bytes, HEADER_BYTES) {
         let Found::Frame(frame) = step.found else { return Ok(0) };

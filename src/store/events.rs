@@ -69,6 +69,11 @@ pub enum RecoveryIssue {
     /// The file that holds how far the journal was durable cannot be read, or only in part.
     #[error("`journal/durable` is damaged or missing")]
     MarkUnreadable,
+    /// Events in clear after encrypted ones.
+    #[error(
+        "`{segment}` has events in clear after encrypted ones: whoever wrote them did not have the key; they are not applied"
+    )]
+    InClear { segment: String },
     /// What has the name of a file of the store and cannot be it.
     #[error("`{file}` is damaged or none of the gateway's ({why}); nothing in it counts; look at it and move it away")]
     NotOurs { file: String, why: String },

@@ -15,7 +15,7 @@ use super::Fold;
 use super::events::RecoveryIssue;
 use super::medium::{self, Container, ContainerError, Medium, SEALED_MANIFEST};
 use super::replay::Place;
-use super::segment;
+use super::{segment, segments};
 use crate::access::id::Timestamp;
 use crate::wire::audit::Hash;
 
@@ -101,12 +101,20 @@ pub(super) fn newest_sealed(medium: &dyn Medium) -> Option<(u64, String)> {
     position_of(&found).map(|position| (position, path(&found)))
 }
 
+/// What a replay begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Base {
+    pub place: Place,
+    /// The generation is encrypted, so what was written after it is.
+    pub sealed: bool,
+}
+
 /// The state of the newest generation that is good, or the empty state at the start of the journal. A damaged one is moved
 /// to `damaged/`.
 ///
 /// # Errors
 /// `Unsupported`: one was written by a later version.
-pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssue>) -> io::Result<(F, Place)> {
+pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssue>) -> io::Result<(F, Base)> {
     for name in all_names(medium).into_iter().rev() {
         if position_of(&name).is_none() {
             set_aside(medium, &name);
@@ -126,7 +134,10 @@ pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssu
                     return Err(io::Error::new(io::ErrorKind::Unsupported, detail));
                 }
                 match open::<F>(&name, &container) {
-                    Ok(found) => return Ok(found),
+                    Ok((_, place)) if !container.opened && was_sealed_before(medium, place.n) => {
+                        "it is in clear, and what was written before it is encrypted".to_owned()
+                    }
+                    Ok((state, place)) => return Ok((state, Base { place, sealed: container.opened })),
                     Err(why) => why,
                 }
             }
@@ -139,7 +150,18 @@ pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssu
         set_aside(medium, &name);
         issues.push(RecoveryIssue::GenerationSetAside { name, why });
     }
-    Ok((F::default(), Place::START))
+    Ok((F::default(), Base { place: Place::START, sealed: false }))
+}
+
+/// Whether event `n` is in an encrypted segment, or an older generation is encrypted. The segments of before are encrypted only once
+/// both kept generations are, so no generation in clear is as new.
+fn was_sealed_before(medium: &dyn Medium, n: u64) -> bool {
+    let segments = segments::list(medium).unwrap_or_default();
+    let holds = segments::after(&segments, n.saturating_sub(1)).first();
+    let older = || names(medium).into_iter().filter(|name| position_of(name).is_some_and(|position| position < n));
+    medium.seals()
+        && (holds.is_some_and(|segment| segment.sealed && segment.first_n <= n)
+            || older().any(|name| medium.read_container(&path(&name)).is_ok_and(|container| container.opened)))
 }
 
 fn set_aside(medium: &dyn Medium, name: &str) {
@@ -158,8 +180,12 @@ pub(super) fn write<F: Fold>(medium: &dyn Medium, state: F, place: Place) -> Res
     let manifest = encode(place, &records);
     let count = records.len() as u64;
     let name = format!("{UNFINISHED}{:020}", place.n);
-    let written =
-        build(medium, &path(&name), &path(&format!("{:020}-{FORMAT}", place.n)), Container { records, manifest });
+    let written = build(
+        medium,
+        &path(&name),
+        &path(&format!("{:020}-{FORMAT}", place.n)),
+        Container { records, manifest, opened: false },
+    );
     if written.is_err() {
         drop(medium.remove(&path(&name)));
     }
@@ -170,7 +196,7 @@ fn build(medium: &dyn Medium, new: &str, current: &str, container: Container) ->
     let disk = |error: io::Error| error.to_string();
     medium.remove(new).map_err(disk)?;
     medium.write_container(new, &container).map_err(disk)?;
-    let Container { records, manifest } = container;
+    let Container { records, manifest, .. } = container;
     drop(records);
     match medium.read_container(new) {
         // The manifest has the sum of the records.
@@ -370,7 +396,7 @@ fn read_database(path: &Path) -> io::Result<Container> {
         for block in db.open_tree(BLOCKS)?.iter().values() {
             records.extend(postcard::from_bytes::<Vec<Vec<u8>>>(&block?).map_err(io::Error::other)?);
         }
-        Ok(Container { records, manifest })
+        Ok(Container { records, manifest, opened: false })
     })
 }
 
@@ -380,7 +406,7 @@ mod tests {
 
     fn container(count: u32) -> Container {
         let records = (0..count).map(|i| [i.to_be_bytes().as_slice(), &[7; 120]].concat()).collect();
-        Container { records, manifest: b"manifest".to_vec() }
+        Container { records, manifest: b"manifest".to_vec(), opened: false }
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Journal {
             self.end.repair = Some(Repair::Remove { first_n });
             return Err(error);
         }
-        Ok(Segment { first_n, length: whole.len() as u64, trusted_at })
+        Ok(Segment { first_n, length: whole.len() as u64, trusted_at, sealed })
     }
 
     /// Takes back what a failed commit may have left. The segment is not written on: after a failed sync the state of the

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::building::{NotWritten, write_generation};
 use super::events::{Erasure, RecoveryIssue, StoreEvent};
 use super::limit::{self, Removal};
-use super::medium::Medium;
 use super::replay;
 use super::reserve::Reserve;
-use super::segments::{self, Segment};
+use super::segments::Segment;
 use super::shared::{Shared, Written, lock};
 use super::{Fold, erase, generation, marks, retained};
-use crate::access::event::EventKind;
+use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::Holder;
 use crate::wire::erased::ErasedBy;
 
@@ -47,6 +47,8 @@ pub(super) struct Keeper<F> {
     shared: Arc<Shared>,
     /// Position of the newest generation.
     generation: u64,
+    /// From here on the generations are encrypted, as far as it is known.
+    sealed_from: Option<u64>,
     /// When the newest generation was written, or the start.
     generated: Option<Instant>,
     failed: Option<Instant>,
@@ -60,18 +62,19 @@ pub(super) struct Keeper<F> {
     removal: Option<Removal>,
     /// Up to here the segments hold only what goes last.
     thinned_through: u64,
-    /// How many of the configured types were erased from each segment, and whether it is encrypted if the store is.
-    aged: BTreeMap<u64, usize>,
+    /// How many of the configured types were erased from each segment, and whether it was to be encrypted.
+    aged: BTreeMap<u64, (usize, bool)>,
     fold: PhantomData<fn() -> F>,
 }
 
 impl<F: Fold> Keeper<F> {
     /// `known`: what the start already reported.
-    pub(super) fn new(shared: Arc<Shared>, generation: u64, known: Vec<RecoveryIssue>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, (generation, sealed): (u64, bool), known: Vec<RecoveryIssue>) -> Self {
         let (generated, cursor) = (shared.now(), shared.acked.load(Ordering::Relaxed));
         Self {
             shared,
             generation,
+            sealed_from: sealed.then_some(generation),
             generated,
             failed: None,
             unnamed: None,
@@ -151,6 +154,9 @@ impl<F: Fold> Keeper<F> {
             Ok(None) => {}
             Ok(Some((position, records))) => {
                 self.generation = position;
+                if self.shared.medium.seals() {
+                    self.sealed_from.get_or_insert(position);
+                }
                 self.failed = None;
                 let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                 self.shared.outbox.report(StoreEvent::GenerationWritten { position, records, took });
@@ -197,7 +203,8 @@ impl<F: Fold> Keeper<F> {
     }
 
     /// Erases what has reached the age of its type, a segment at a time once all of it has: each is written again as often as there are
-    /// ages. What an encrypted store had in clear is written again too.
+    /// ages. What an encrypted store had in clear is written again too, once both generations are encrypted and from the newest segment
+    /// back: nothing in clear is ever newer than anything encrypted, also where a segment is damaged and stays as it is.
     fn erase_old(&mut self) {
         let kinds = &self.shared.options.retain_kinds;
         if kinds.is_empty() && !self.shared.medium.seals() {
@@ -209,18 +216,26 @@ impl<F: Fold> Keeper<F> {
             (index.segments.clone(), index.trusted_at)
         };
         self.aged.retain(|first_n, _| segments.iter().any(|segment| segment.first_n == *first_n));
-        for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
+        let mut seals = self.shared.medium.seals()
+            && self.sealed_from.is_some_and(|from| from <= held)
+            && segments.last().is_some_and(|segment| segment.sealed);
+        for (segment, next) in segments.iter().zip(segments.iter().skip(1)).rev() {
             let last = next.first_n.saturating_sub(1);
             let is_old = |days: u32| next.trusted_at.0 < now.0.saturating_sub(i64::from(days).saturating_mul(DAY_MS));
             let may_go = last <= self.cursor && last <= held;
             let old: Vec<EventKind> =
                 kinds.iter().filter(|(_, days)| may_go && is_old(*days)).map(|(kind, _)| *kind).collect();
-            // One more than the types: the segment was looked at.
-            if self.aged.get(&segment.first_n) == Some(&(old.len() + 1)) {
+            let wanted = (old.len(), seals && !segment.sealed);
+            if self.aged.get(&segment.first_n) == Some(&wanted) {
+                seals &= segment.sealed;
                 continue;
             }
-            match erase::rewrite(&self.shared, *segment, ErasedBy::Retention, &|event| old.contains(&event.kind())) {
-                Ok(_) => drop(self.aged.insert(segment.first_n, old.len() + 1)),
+            let erases = |event: &AuditEvent| old.contains(&event.kind());
+            match erase::rewrite(&self.shared, *segment, (ErasedBy::Retention, wanted.1), &erases) {
+                Ok(_) => {
+                    self.aged.insert(segment.first_n, wanted);
+                    seals &= lock(&self.shared.index).segments.iter().any(|s| s.first_n == segment.first_n && s.sealed);
+                }
                 Err(error) => {
                     return tracing::warn!("cannot write `{}` again: {error}", Segment::path(segment.first_n));
                 }
@@ -231,13 +246,17 @@ impl<F: Fold> Keeper<F> {
     /// Erases the events of a holder that the center has and that are in a segment that is not written any more. Two generations that
     /// hold them are made first.
     pub(super) fn erase(&mut self, holder: &Holder) -> Result<Erasure, String> {
-        let (open, last) = {
+        let (open, last, clear) = {
             let index = lock(&self.shared.index);
-            (index.segments.last().map_or(0, |segment| segment.first_n), index.last)
+            let in_clear = |pair: &[Segment]| matches!(pair, [segment, _] if !segment.sealed);
+            let clear = index.segments.windows(2).filter(|pair| in_clear(pair)).filter_map(<[_]>::last).last();
+            let clear = clear.filter(|_| self.shared.medium.seals()).map_or(0, |next| next.first_n.saturating_sub(1));
+            (index.segments.last().map_or(0, |segment| segment.first_n), index.last, clear)
         };
         let through = self.cursor.min(open.saturating_sub(1));
         while generation::needed_after(&*self.shared.medium).unwrap_or(0) < through {
-            let until = if self.generation < through { through } else { last };
+            // What is in clear is in front of an encrypted generation, never after it.
+            let until = if self.generation < through { through.max(clear) } else { last };
             if until <= self.generation {
                 return Err("no generation can be written before the next event; try again".to_owned());
             }
@@ -390,53 +409,4 @@ impl<F: Fold> Keeper<F> {
         }
         self.finish();
     }
-}
-
-/// Why there is no new generation.
-enum NotWritten {
-    /// It would hide from the next start that events are lost, as long as the journal up to event `last` does not name them.
-    Unnamed { last: u64, detail: String },
-    /// The disk.
-    Failed(String),
-}
-
-/// Makes the generation of the journal as it is durable now, up to event `until`, from the generation before it and the journal alone.
-fn write_generation<F: Fold>(shared: &Shared, newest: u64, until: u64) -> Result<Option<(u64, u64)>, NotWritten> {
-    let medium: &dyn Medium = &*shared.medium;
-    let (segments, last) = {
-        let index = lock(&shared.index);
-        (index.segments.clone(), index.last.min(until))
-    };
-    if last <= newest {
-        return Ok(None);
-    }
-    let mut issues = Vec::new();
-    let (mut state, base) =
-        generation::newest::<F>(medium, &mut issues).map_err(|error| NotWritten::Failed(error.to_string()))?;
-    let (place, mut replayed) = {
-        let uids = shared.options.uid_key.as_ref();
-        replay::replay(medium, segments::after(&segments, base.n), (base, last), (&mut state, uids))
-    };
-    replayed.keep_copies(medium);
-    if place.n < last {
-        // Lost at the end of the journal, and nothing was written after it yet.
-        replayed.lost(place.n + 1, last);
-    }
-    replayed.settle();
-    issues.append(&mut replayed.issues);
-    if let Some((from, to)) = replayed.lost.first() {
-        let detail = format!("events {from} to {to} are lost and no `log_gap` names them yet");
-        return Err(NotWritten::Unnamed { last, detail });
-    }
-    for issue in issues {
-        if let RecoveryIssue::GenerationSetAside { .. } | RecoveryIssue::GenerationUnreadable { .. } = issue {
-            shared.outbox.report(StoreEvent::Found(issue));
-        }
-    }
-    if place.n <= base.n {
-        return Ok(None);
-    }
-    let records = generation::write(medium, state, place).map_err(NotWritten::Failed)?;
-    generation::prune(medium);
-    Ok(Some((place.n, records)))
 }

@@ -19,6 +19,8 @@ pub struct Container {
     pub records: Vec<Vec<u8>>,
     /// The encoded manifest.
     pub manifest: Vec<u8>,
+    /// It was encrypted, and the key of the medium opened it.
+    pub opened: bool,
 }
 
 /// Why a generation cannot be read.

@@ -317,7 +317,7 @@ impl Medium for MemoryDisk {
         }
         let parts = parts(bytes).ok_or_else(|| damaged("a length is wrong"))?;
         let mut parts = parts.into_iter();
-        Ok(Container { manifest: parts.next().unwrap_or_default(), records: parts.collect() })
+        Ok(Container { manifest: parts.next().unwrap_or_default(), records: parts.collect(), opened: false })
     }
 }
 

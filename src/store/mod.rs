@@ -11,6 +11,7 @@
 //! recover  the start                        replay      the one judge of the chain, also of `verify`
 //! verify   all of it without a state        reach       the one judge of how far it must reach
 //! keeper   generations, retention           generation  which one counts, sled    record  the state as records
+//! building makes one
 //! reader   the audit feed                   events      what is reported          reserve a file to give back
 //! limit    what goes when it is too long    backup      all of it in one file     restore and back
 //! medium   the disk's interface             disk        a directory               memory  a simulated disk
@@ -34,6 +35,7 @@ use crate::wire::audit::Hash;
 use crate::wire::uid_key::UidKey;
 
 mod backup;
+mod building;
 mod disk;
 mod erase;
 mod events;

@@ -106,7 +106,7 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
     let made = recover::make_dirs(&*medium);
     recover::remove_unfinished(&*medium);
     generation::remove_unfinished(&*medium);
-    let recover::Found { mut recovered, segments, end, base, acked } =
+    let recover::Found { mut recovered, segments, end, base, sealed, acked } =
         recover::recover::<F>(&*medium, options.uid_key.as_ref())?;
     generation::prune(&*medium);
     let last = end.place.n;
@@ -140,6 +140,6 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
     });
     recovered.took_ms = begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
     let writer = Writer::new(Arc::clone(&shared), journal);
-    let keeper = Keeper::new(Arc::clone(&shared), base, recovered.issues.clone());
+    let keeper = Keeper::new(Arc::clone(&shared), (base, sealed), recovered.issues.clone());
     Ok(Opened { store: Store(Arc::new(Handle(shared))), events, recovered, writer, keeper })
 }

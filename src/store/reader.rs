@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::medium::{self, JOURNAL, Medium};
-use super::segment::{Found, Frame, HEADER_BYTES, Walk, file_name};
+use super::segment::{Found, Frame, HEADER_BYTES, Header, Walk, file_name};
 use super::segments::Segment;
 use crate::access::id::Timestamp;
 
@@ -159,7 +159,10 @@ impl Reader {
         self.hints().clear();
         medium::replace(&*self.medium, JOURNAL, &file_name(first_n), bytes)?;
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.segments.iter_mut().filter(|s| s.first_n == first_n).for_each(|s| s.length = bytes.len() as u64);
+        for segment in index.segments.iter_mut().filter(|segment| segment.first_n == first_n) {
+            segment.length = bytes.len() as u64;
+            segment.sealed = Header::decode(bytes).is_some_and(|header| header.sealed);
+        }
         Ok(())
     }
 }
@@ -180,7 +183,7 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::super::memory::MemoryDisk;
-    use super::super::segment::{Header, push_frame};
+    use super::super::segment::push_frame;
     use super::*;
 
     #[test]
@@ -194,7 +197,7 @@ mod tests {
             ends.push(bytes.len() as u64);
         }
         disk.write_at(&Segment::path(1), 0, &bytes).unwrap();
-        let segment = Segment { first_n: 1, length: bytes.len() as u64, trusted_at: Timestamp(0) };
+        let segment = Segment { first_n: 1, length: bytes.len() as u64, trusted_at: Timestamp(0), sealed: false };
         let index = Index { segments: vec![segment], last: 15, ..Index::default() };
         let reader = Reader::new(Arc::new(disk), Arc::new(Mutex::new(index)));
         assert_eq!(reader.read(1, 100, 10_000).unwrap().len(), 15);

@@ -25,6 +25,8 @@ pub(super) struct Found<F> {
     pub end: JournalEnd,
     /// Position of the generation the state began with; 0: none.
     pub base: u64,
+    /// It is encrypted.
+    pub sealed: bool,
     pub acked: u64,
 }
 
@@ -61,7 +63,9 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io
         (state, base) = generation::newest::<F>(medium, &mut issues)?;
     }
     let (place, mut replayed) =
-        replay::replay(medium, segments::after(&segments, base.n), (base, u64::MAX), (&mut state, uids));
+        replay::replay(medium, segments::after(&segments, base.place.n), (base, u64::MAX), (&mut state, uids));
+    let sealed = base.sealed;
+    let base = base.place;
     replayed.keep_copies(medium);
     // One that cannot be opened names nothing: its name is soon made.
     reach.named(base.n, generation::GENERATIONS);
@@ -98,7 +102,7 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io
         took_ms: 0,
         events_replayed: replayed.events,
     };
-    Ok(Found { recovered, segments, end, base: base.n, acked })
+    Ok(Found { recovered, segments, end, base: base.n, sealed, acked })
 }
 
 /// What the end of the journal is judged by.

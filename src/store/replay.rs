@@ -7,6 +7,7 @@
 use std::io;
 
 use super::events::{Break, Front, RecoveryIssue};
+use super::generation::Base;
 use super::medium::{DAMAGED, Medium};
 use super::ranges::Ranges;
 use super::resolve::Resolver;
@@ -127,7 +128,7 @@ impl Replayed {
 pub(super) fn replay<F: Fold>(
     medium: &dyn Medium,
     segments: &[Segment],
-    (base, until): (Place, u64),
+    (base, until): (Base, u64),
     (state, uids): (&mut F, Option<&UidKey>),
 ) -> (Place, Replayed) {
     let mut resolver = Resolver::new(uids);
@@ -135,10 +136,10 @@ pub(super) fn replay<F: Fold>(
         resolver.resolve(event, state);
         state.apply(event, evidence)
     };
-    let mut judge = Judge::new(medium, Some(base), Some(&mut apply));
-    judge.until = until;
+    let mut judge = Judge::new(medium, Some(base.place), Some(&mut apply));
+    (judge.until, judge.sealed) = (until, base.sealed);
     judge.segments(segments);
-    (judge.place.unwrap_or(base), judge.out)
+    (judge.place.unwrap_or(base.place), judge.out)
 }
 
 /// Judges the journal from where retention left it, without a state: what is missing is missing to the audit.
@@ -164,6 +165,9 @@ pub(super) struct Judge<'a> {
     base_n: u64,
     /// Events after this one are not looked at.
     until: u64,
+    /// Something encrypted was read. What is in clear after it is not the gateway's: a store that is to be encrypted is from its newest
+    /// segment back to its oldest.
+    sealed: bool,
     /// The last event judged; `None`: whatever is found first begins the chain.
     pub(super) place: Option<Place>,
     /// Where bytes began that are no event, until the next event shows what is missing.
@@ -174,7 +178,17 @@ pub(super) struct Judge<'a> {
 impl<'a> Judge<'a> {
     pub(super) fn new(medium: &'a dyn Medium, base: Option<Place>, apply: Option<Apply<'a>>) -> Self {
         let base_n = base.map_or(0, |base| base.n);
-        Self { medium, apply, prove: None, base_n, until: u64::MAX, place: base, bad: None, out: Replayed::default() }
+        Self {
+            medium,
+            apply,
+            prove: None,
+            base_n,
+            until: u64::MAX,
+            sealed: false,
+            place: base,
+            bad: None,
+            out: Replayed::default(),
+        }
     }
 
     /// Goes on from what retention removed.
@@ -246,10 +260,13 @@ impl<'a> Judge<'a> {
             if frame.n <= self.base_n {
                 // The generation holds it, and what is wrong before it is for the scrub to report.
                 bad.clear();
+            } else if self.sealed && !step.opened {
+                self.in_clear(frame, &segment, step.from);
             } else {
                 self.event(frame, (&path, step.from), headless);
             }
             self.bad = None;
+            self.sealed |= step.opened;
         }
         if last {
             let count = |n: usize| n as u64;
@@ -267,6 +284,25 @@ impl<'a> Judge<'a> {
             self.out.issues.push(RecoveryIssue::BadBytes { segment: path.clone(), from, to });
             self.out.damaged.push(segment.first_n);
         }
+    }
+
+    /// An event in clear after encrypted ones: its content is nobody's.
+    fn in_clear(&mut self, frame: Frame<'_>, segment: &Segment, offset: usize) {
+        let (n, path) = (frame.n, Segment::path(segment.first_n));
+        let before = self.place.unwrap_or(Place::START);
+        if n <= before.n {
+            self.out.issues.push(RecoveryIssue::OutOfOrder { n });
+            return self.wrong(n, (&path, offset), "its number is not above the one before it", None);
+        }
+        let expected = self.place.map_or(n, |place| place.n + 1);
+        let why = "it is in clear after encrypted ones: whoever wrote it did not have the key";
+        self.missing((expected, n), (&path, offset), why);
+        let issue = RecoveryIssue::InClear { segment: path };
+        if !self.out.issues.contains(&issue) {
+            self.out.issues.push(issue);
+            self.out.damaged.push(segment.first_n);
+        }
+        self.place = Some(Place { n, hash: audit::hash(frame.json), ..before });
     }
 
     /// A segment begun after a loss names it in its header.

@@ -181,7 +181,7 @@ impl Medium for Sealed {
         let seal = |(place, record): (usize, &Vec<u8>)| self.key.seal_record(place, record);
         let records = container.records.iter().enumerate().map(seal).collect::<io::Result<_>>()?;
         let manifest = [&[SEALED_MANIFEST], container.manifest.as_slice()].concat();
-        self.inner.write_container(dir, &Container { records, manifest })
+        self.inner.write_container(dir, &Container { records, manifest, opened: false })
     }
 
     fn read_container(&self, dir: &str) -> Result<Container, ContainerError> {
@@ -189,7 +189,7 @@ impl Medium for Sealed {
         let Some(manifest) = container.manifest.strip_prefix(&[SEALED_MANIFEST]) else { return Ok(container) };
         let open = |(place, record): (usize, &Vec<u8>)| self.key.open_record(place, record);
         match container.records.iter().enumerate().map(open).collect() {
-            Some(records) => Ok(Container { records, manifest: manifest.to_vec() }),
+            Some(records) => Ok(Container { records, manifest: manifest.to_vec(), opened: true }),
             // Perhaps another key opens it: it stays where it is.
             None => Err(ContainerError::Unreadable(io::Error::other("this key does not decrypt it"))),
         }

@@ -181,8 +181,8 @@ fn body_at(bytes: &[u8]) -> Option<&[u8]> {
     (sum.finalize() == crc).then_some(body)
 }
 
-/// What stands at the front of `bytes`: a frame and its whole length.
-fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+/// What stands at the front of `bytes`: a frame, its whole length, and whether it is encrypted on the disk.
+fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize, bool)> {
     let whole = body_at(bytes)?;
     let mut body = Bytes(whole);
     let version = body.u8()?;
@@ -195,7 +195,7 @@ fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     };
     let json = body.take(json_length)?;
     let evidence = body.take(body.0.len().checked_sub(tag)?)?;
-    Some((Frame { n, json, evidence }, FRAME_HEAD_BYTES + whole.len()))
+    Some((Frame { n, json, evidence }, FRAME_HEAD_BYTES + whole.len(), version == OPENED))
 }
 
 /// The parts of a body that is encrypted, or has room for it.
@@ -262,6 +262,8 @@ pub struct Step<'a> {
     pub to: usize,
     /// What lies there.
     pub found: Found<'a>,
+    /// It is a frame that is encrypted on the disk.
+    pub opened: bool,
 }
 
 /// A walk through frames; after bad bytes it goes on at the next frame whose checksum is right.
@@ -284,13 +286,13 @@ impl<'a> Iterator for Walk<'a> {
     fn next(&mut self) -> Option<Step<'a>> {
         let from = self.at;
         let rest = self.bytes.get(from..).filter(|rest| !rest.is_empty())?;
-        if let Some((frame, length)) = frame_at(rest) {
+        if let Some((frame, length, opened)) = frame_at(rest) {
             self.at = from + length;
-            return Some(Step { from, to: self.at, found: Found::Frame(frame) });
+            return Some(Step { from, to: self.at, found: Found::Frame(frame), opened });
         }
         let next = (1..rest.len()).find(|skip| rest.get(*skip..).is_some_and(|tail| frame_at(tail).is_some()));
         self.at = from + next.unwrap_or(rest.len());
-        Some(Step { from, to: self.at, found: Found::Bad })
+        Some(Step { from, to: self.at, found: Found::Bad, opened: false })
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Segment {
     pub length: u64,
     /// The latest trusted time up to its first event.
     pub trusted_at: Timestamp,
+    /// Its frames are encrypted, by its header.
+    pub sealed: bool,
 }
 
 impl Segment {
@@ -63,7 +65,8 @@ pub(super) fn list(medium: &dyn Medium) -> io::Result<Vec<Segment>> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, detail));
         }
         let trusted_at = header.map_or(Timestamp(i64::MAX), |header| header.trusted_at);
-        found.push(Segment { first_n, length: u64::MAX, trusted_at });
+        let sealed = header.is_some_and(|header| header.sealed);
+        found.push(Segment { first_n, length: u64::MAX, trusted_at, sealed });
     }
     Ok(found)
 }

@@ -116,3 +116,123 @@ fn a_flipped_byte_costs_one_event_as_in_clear() {
     let found = opened(&disk, key()).unwrap().2;
     assert_eq!(found.lost.iter().map(|(from, to)| to - from + 1).sum::<u64>(), 1, "{:?}", found.lost);
 }
+
+/// A store of 60 encrypted events, with encrypted generations.
+fn encrypted() -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    write(&mut opened(&disk, key()).unwrap(), 1..=60);
+    disk.image()
+}
+
+fn verified(disk: &MemoryDisk) -> Verified {
+    let medium = sealed::over(Arc::new(disk.clone()), key().as_ref()).unwrap();
+    verify_on(&*medium).unwrap()
+}
+
+/// Replaces what is after event 55 by events in clear, with a chain and marks that fit.
+fn forge(disk: &MemoryDisk, clear_header: bool) {
+    let medium = sealed::over(Arc::new(disk.clone()), key().as_ref()).unwrap();
+    let first_n = *segments::names(disk).last().unwrap();
+    let path = segments::Segment::path(first_n);
+    let bytes = medium.read(&path, 0, u64::MAX).unwrap();
+    let header = segment::Header::decode(&bytes).unwrap();
+    let mut out = segment::Header { sealed: header.sealed && !clear_header, ..header }.encode();
+    let (mut prev, from) = (header.prev, if clear_header { first_n } else { 58 });
+    for step in segment::Walk::new(&bytes, segment::HEADER_BYTES) {
+        let segment::Found::Frame(frame) = step.found else { panic!() };
+        if frame.n < from {
+            assert!(segment::push_frame(&mut out, &frame, true));
+            prev = crate::wire::audit::hash(frame.json);
+        }
+    }
+    for n in from..=62 {
+        let record = record(n);
+        let json = crate::wire::audit::encode(&record.event, &record.evidence, &prev);
+        prev = crate::wire::audit::hash(&json);
+        assert!(segment::push_frame(&mut out, &segment::Frame { n, json: &json, evidence: &record.evidence }, false));
+    }
+    medium.remove(&path).unwrap();
+    medium.write_at(&path, 0, &out).unwrap();
+    medium.sync(&path).unwrap();
+    medium.sync_dir("journal").unwrap();
+    disk.damage("journal/durable", |bytes| {
+        bytes[..12].copy_from_slice(&marks::seal(62));
+        bytes[512..524].copy_from_slice(&marks::seal(62));
+    });
+}
+
+#[test]
+fn events_in_clear_after_encrypted_ones_are_damage_and_not_applied() {
+    for clear_header in [false, true] {
+        let disk = encrypted();
+        forge(&disk, clear_header);
+        let broken = verified(&disk).broken.unwrap();
+        assert!(broken.why.contains("in clear"), "{broken:?}");
+        let found = opened(&disk, key()).unwrap().2;
+        let from = broken.n;
+        assert_eq!(found.integrity, Integrity::Damaged { lost_from: from, lost_to: 62 }, "{:?}", found.issues);
+        assert_eq!((found.state, found.next_n), (log_of(1..from), 63));
+        let named = found.issues.iter().filter(|issue| matches!(issue, RecoveryIssue::InClear { .. }));
+        assert_eq!(named.count(), 1);
+    }
+}
+
+#[test]
+fn events_in_clear_after_an_encrypted_generation_are_damage_though_nothing_else_is_encrypted() {
+    let disk = encrypted();
+    forge(&disk, true);
+    let last = *segments::names(&disk).last().unwrap();
+    for first_n in segments::names(&disk).into_iter().filter(|first_n| *first_n < last) {
+        disk.remove(&segments::Segment::path(first_n)).unwrap();
+    }
+    disk.sync_dir("journal").unwrap();
+    let found = opened(&disk, key()).unwrap().2;
+    assert_ne!(found.integrity, Integrity::Complete);
+    assert_eq!(found.state, log_of(1..=50), "what the generation has");
+}
+
+#[test]
+fn a_generation_in_clear_after_what_is_encrypted_is_set_aside() {
+    let disk = encrypted();
+    let name = format!("generations/{:020}-2", 60);
+    generation::write(&disk, log_of(1..=40), replay::Place { n: 60, ..replay::Place::START }).unwrap();
+    assert!(disk.files().iter().any(|(file, _)| file.starts_with(&name)));
+    let found = opened(&disk, key()).unwrap().2;
+    assert_eq!((found.state, found.integrity), (log_of(1..=60), Integrity::Complete), "{:?}", found.issues);
+    assert!(found.issues.iter().any(|issue| issue.to_string().contains("in clear")), "{:?}", found.issues);
+}
+
+#[test]
+fn a_power_cut_at_any_step_while_a_store_becomes_encrypted_leaves_it_whole() {
+    let begun = MemoryDisk::new();
+    write(&mut opened(&begun, None).unwrap(), 1..=40);
+    let whole = |disk: &MemoryDisk, ops: u64| {
+        let found = opened(disk, key()).unwrap().2;
+        assert_eq!(found.integrity, Integrity::Complete, "after {ops}: {:?}", found.issues);
+        assert_eq!(verified(disk).broken, None, "after {ops}");
+        found.next_n
+    };
+    let mut ended = 0;
+    for ops in (0..1500).step_by(7) {
+        let disk = begun.image();
+        let mut store = opened(&disk, key()).unwrap();
+        disk.set_fault(Fault::CutAfter { ops });
+        for n in 41..=120 {
+            store.0.append(vec![record(n)]);
+            if store.3.flush() != Stepped::Idle {
+                break;
+            }
+            store.3.chores();
+        }
+        disk.crash(0);
+        let next = whole(&disk, ops);
+        ended += u64::from(!contains(&disk, "event 1"));
+        let mut store = opened(&disk, key()).unwrap();
+        write(&mut store, next..=next + 100);
+        drop(store);
+        disk.crash(0);
+        whole(&disk, ops);
+        assert!(!contains(&disk, "event 1\""), "after {ops}");
+    }
+    assert!(ended > 0, "the whole way was walked");
+}

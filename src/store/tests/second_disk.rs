@@ -145,6 +145,6 @@ impl Medium for SecondDisk {
         if parts.is_empty() {
             return Err(ContainerError::Damaged("it is empty".to_owned()));
         }
-        Ok(Container { manifest: parts.remove(0), records: parts })
+        Ok(Container { manifest: parts.remove(0), records: parts, opened: false })
     }
 }

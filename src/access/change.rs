@@ -148,6 +148,18 @@ names! {
     }
 }
 
+impl NoteCode {
+    /// What the log has of a note: the ack and the alarm name the holders.
+    #[must_use]
+    pub fn without_names(self) -> &'static str {
+        match self {
+            Self::NoEffect => "an op reached nothing",
+            Self::HolderDiffers => "issued to one holder and enrolled for another; the alarm names them",
+            Self::SharedUid => "given to two holders in one message; the alarm names them",
+        }
+    }
+}
+
 /// A note on an op that was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {

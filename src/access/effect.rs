@@ -252,6 +252,18 @@ pub struct Alarm {
     pub ended: bool,
     /// For a person.
     pub detail: String,
+    /// What the log has in place of `detail`, where that names a holder or repeats what a center wrote. The log is read by more people
+    /// than the audit, and goes with bug reports.
+    #[serde(skip)]
+    pub logged: Option<String>,
+}
+
+impl Alarm {
+    /// What the log has of it: never a holder.
+    #[must_use]
+    pub fn logged(&self) -> &str {
+        self.logged.as_deref().unwrap_or(&self.detail)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -14,6 +14,10 @@ const BOOT_DIGITS: usize = 16;
 const SEPARATORS: [char; 4] = [':', '-', ' ', '.'];
 /// Digits of a UID that are shown, as everywhere in logs.
 pub const SHOWN: usize = 4;
+/// Most digits of the two numbers of a card as a reader with a Wiegand output shows them, of 16 bits each.
+const PAIR_DIGITS_MAX: usize = 5;
+/// Digits of the second one that are shown: it is short, and the first is the same for many cards.
+const PAIR_SHOWN: usize = 2;
 
 /// How the audit begins what a reader gave that is no UID, and what one gave that loses a part of it.
 const PRESENTED: &str = "presented `";
@@ -46,7 +50,7 @@ pub fn unseen(detail: &str) -> String {
 }
 
 /// `text` with everything masked that has the length of a UID in hex, with separators or without, also with a check byte or filling, or
-/// of one as a decimal number.
+/// of one as a decimal number, and every pair of numbers with nothing but a comma between them.
 #[must_use]
 pub fn scrubbed(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -64,10 +68,17 @@ pub fn scrubbed(text: &str) -> String {
                 out.push_str(digits.get(digits.len() - SHOWN..).unwrap_or_default());
                 *len
             }
-            None => {
-                out.push(first);
-                first.len_utf8()
-            }
+            None => match pair(rest).filter(|_| !is_inside) {
+                Some((len, shown)) => {
+                    out.push('…');
+                    out.push_str(&shown);
+                    len
+                }
+                None => {
+                    out.push(first);
+                    first.len_utf8()
+                }
+            },
         };
         let is_prefix = !is_inside && first == '0' && rest.get(1..).is_some_and(|rest| rest.starts_with(['x', 'X']));
         if found.is_none() && is_prefix {
@@ -94,6 +105,23 @@ fn uid(text: &str) -> Option<(usize, String)> {
         .chain([None])
         .filter_map(|separator| hex(text, separator))
         .max_by_key(|(len, _)| *len)
+}
+
+/// How many bytes a Wiegand pair at the beginning of `text` takes, e.g. `166,34417`, with whatever numbers stand before and behind it,
+/// and the digits to show.
+fn pair(text: &str) -> Option<(usize, String)> {
+    let number = |at: usize| {
+        let digits = text.get(at..)?.bytes().take_while(u8::is_ascii_digit).count();
+        (1..=PAIR_DIGITS_MAX).contains(&digits).then_some(at + digits)
+    };
+    let (mut len, mut last) = (number(0)?, 0);
+    while let Some(comma) = text.get(len..)?.chars().next().filter(|c| matches!(c, ',' | '，')) {
+        let begins = len + comma.len_utf8();
+        let Some(end) = number(begins) else { break };
+        (len, last) = (end, begins);
+    }
+    let shown = text.get(last.max(len.saturating_sub(PAIR_SHOWN))..len)?;
+    (last > 0 && ends(text, len)).then(|| (len, shown.to_owned()))
 }
 
 /// One in hex with this between its bytes; without one also a decimal number.
@@ -165,6 +193,8 @@ mod tests {
                 "event 1234567 of 1788249600000 at 15:00:00.000, room 0412, 0x1F",
                 "event 1234567 of 1788249600000 at 15:00:00.000, room 0412, 0x1F",
             ),
+            ("`uid`: `166,34417` is no card, 7846，34417", "`uid`: `…17` is no card, …17"),
+            ("[1,2,3], 40, 60; 1,5 x1,2x 1,166,34417", "[…3], 40, 60; …5 x1,2x …17"),
             ("x1EA68671 1EA68671x", "x1EA68671 1EA68671x"),
             ("卡 1EA68671 丢失", "卡 …8671 丢失"),
             ("", ""),

@@ -22,6 +22,10 @@ const LOG_LINES: u32 = 2_000;
 const EVENTS: u32 = 500;
 /// The target of log lines that have what is on a Modbus line, card numbers among it.
 const FRAMES: &str = "dormgate::frames";
+/// How a log line of a login begins the name, in JSON.
+const WHO_JSON: &str = "\"who\":\"";
+/// What log lines of alarms about the list have, in both formats.
+const LIST_ALARMS: [&str; 2] = ["alarm=\"list\"", "\"alarm\":\"list\""];
 
 /// Write one text file for a bug report: versions, configuration, status, metrics, log, sizes, whether the audit is whole.
 ///
@@ -115,17 +119,31 @@ fn fill(report: &mut Report, args: &Args, (dir, gateway): (&Path, &str), now: &i
     report.section("log", if args.with_cards { log } else { log.map(|log| without_cards(&log)) });
 }
 
-/// A log without what may be a UID, without lines that have what is on a Modbus line, and without who has logged in at the console.
+/// A log without what may be a UID, without lines that have what is on a Modbus line, without who has logged in at the console, and
+/// without the holders that earlier versions named in it.
 fn without_cards(log: &str) -> String {
     let lines = log.lines().filter(|line| !line.contains(FRAMES));
-    lines.map(|line| scrubbed(&without_person(line)) + "\n").collect()
+    lines.map(|line| scrubbed(&without_holders(&without_person(line))) + "\n").collect()
 }
 
-/// `who` of the log line of a login, up to the next field.
+/// `who` of the log line of a login, up to the next field, in both formats of the log.
 fn without_person(line: &str) -> String {
-    let Some((before, rest)) = line.split_once("who=") else { return line.to_owned() };
-    let after = rest.find(" from=").and_then(|at| rest.get(at..)).unwrap_or_default();
-    format!("{before}who=…{after}")
+    let (name, end) = if line.contains(WHO_JSON) { (WHO_JSON, "\"") } else { ("who=", " from=") };
+    let Some((before, rest)) = line.split_once(name) else { return line.to_owned() };
+    // A quotation mark in the name has a backslash before it.
+    let ends = |at: &usize| !rest.get(..*at).is_some_and(|who| who.ends_with('\\'));
+    let after = rest.match_indices(end).map(|(at, _)| at).find(ends).and_then(|at| rest.get(at..)).unwrap_or_default();
+    format!("{before}{name}…{after}")
+}
+
+/// The log line of an alarm about the list without what is quoted in it, unless it is a masked card.
+fn without_holders(line: &str) -> String {
+    if !LIST_ALARMS.iter().any(|alarm| line.contains(alarm)) {
+        return line.to_owned();
+    }
+    let parts = line.split('`').enumerate();
+    let shown = parts.map(|(place, part)| if place % 2 == 0 || part.starts_with('…') { part } else { "…" });
+    shown.collect::<Vec<_>>().join("`")
 }
 
 fn verified(path: &Path, dir: &Path) -> Result<String, String> {

@@ -357,7 +357,7 @@ impl GatewayCore {
                         self.metrics.alarms.get_or_create(&AlarmLabels { kind: alarm.kind.as_str() }).inc();
                     }
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
-                    tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.detail, "alarm");
+                    tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.logged(), "alarm");
                     let by = now.mono.plus_ms(ALARM_WAIT_MS);
                     self.dispatch.alarm_after(alarm.n, UplinkOrder::Alarm(alarm), by);
                 }

@@ -81,7 +81,7 @@ fn replies_resync_requests_and_alarms_are_spelled_as_in_the_contract() {
     );
     let at = Timestamp(0);
     let (kind, portal, detail) = (AlarmKind::DeadCard, Some("gate-in".parse().unwrap()), "\"x\"".into());
-    let alarm = Alarm { n: 88_001, at, kind, portal, uid: None, count: 0, ended: false, detail };
+    let alarm = Alarm { n: 88_001, at, kind, portal, uid: None, count: 0, ended: false, detail, logged: None };
     let head = r#""n":88001,"at":"1970-01-01T00:00:00.000Z","alarm":"dead_card","portal":"gate-in""#;
     spelled_as_it_is(&alarm, &format!(r#"{head},"detail":"\"x\"""#));
     spelled_as_it_is(&Alarm { count: 116, ..alarm }, &format!(r#"{head},"count":116,"detail":"\"x\"""#));

@@ -21,6 +21,7 @@ fn alarm(kind: AlarmKind, portal: &str) -> Vec<u8> {
         count: 0,
         ended: false,
         detail: "opened".into(),
+        logged: None,
     };
     up::encode(&alarm).unwrap()
 }

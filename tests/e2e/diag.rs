@@ -13,6 +13,8 @@ use crate::site::{BOX, GATE, Site};
 const CARD: &str = "1EA68671";
 const LOST: &str = "04A1B2C3D4E5F6";
 const HOLDERS: [&str; 2] = ["08193021", "zhang-san"];
+/// Of a card that is issued to the first and enrolled for the second, and of one that a message gives to the third and the first.
+const AT_ODDS: [&str; 3] = ["holder-one", "liwei-2024", "wang-x"];
 const SECRETS: [&str; 3] = ["a token that nobody may see", "hunter2", "old-password-in-a-comment"];
 
 /// `dormgate diag` with a `journalctl` that prints what is in `journal`.
@@ -78,14 +80,27 @@ async fn a_report_has_what_is_needed_to_find_a_fault_and_no_card_no_holder_and_n
     site.report_cards(json!([{"op": "report_lost", "uid": LOST}])).await;
     assert_eq!(site.reason(GATE, LOST).await, "lost");
     assert_eq!(site.reason(GATE, CARD).await, "granted");
+    site.report_cards(json!([issue("5B3C0D92", AT_ODDS[0])])).await;
+    site.report_rooms(json!([enrol("5B3C0D92", AT_ODDS[1])])).await;
+    site.report_cards(json!([issue("6C4D1EA3", AT_ODDS[2]), issue("6C4D1EA3", AT_ODDS[0])])).await;
     // Nobody reads what a device sends before it is in the log.
-    site.peer.report(&portal(GATE, "state"), json!({"contact": "1E:A6:86:71"}).to_string()).await;
+    let state = json!({"contact": "1E:A6:86:71", "tamper": "166,34417"}).to_string();
+    site.peer.report(&portal(GATE, "state"), state).await;
     until_status(&site, |status| status["unconfirmed"].is_array() && status["malformed"][0]["wrong"].is_string()).await;
     let journal = format!(
         "{}\nWARN dormgate: `{CARD}` 1e:a6:86:71 04-A1-B2-C3-D4-E5-F6 1904641566\nINFO a login at the console who=Li Wei from=::1\n\
-         TRACE dormgate::frames: > 15 01 1E A6 86 71 00\n",
+         TRACE dormgate::frames: > 15 01 1E A6 86 71 00\nINFO 166,34417\n\
+         {{\"fields\":{{\"message\":\"a login at the console\",\"who\":\"Li Wei\",\"from\":\"::1\"}}}}\n\
+         WARN dormgate: alarm alarm=\"list\" detail=\"card `…8671` is issued to `h-of-before` and enrolled for `2024-x`\"\n",
         gateway.log()
     );
+    // Nor is in the log, with whatever reads it.
+    for hidden in HOLDERS.iter().chain(&AT_ODDS).chain(&["166,34417"]) {
+        assert!(!gateway.log().contains(hidden), "{hidden}: {}", gateway.log());
+    }
+    for part in ["issued to one holder and enrolled for another", "given to two holders in one message"] {
+        assert!(gateway.log().contains(part), "{part}: {}", gateway.log());
+    }
     std::fs::write(site.dir().join("journal"), journal).unwrap();
 
     let file = site.dir().join("report.txt");
@@ -108,6 +123,8 @@ async fn a_report_has_what_is_needed_to_find_a_fault_and_no_card_no_holder_and_n
         ("log", "serving"),
         ("log", "`…8671` …8671 …E5F6 …1566"),
         ("log", "who=… from=::1"),
+        ("log", "\"who\":\"…\",\"from\""),
+        ("log", "card `…8671` is issued to `…` and enrolled for `…`"),
     ] {
         assert!(section(&text, title).contains(part), "`{part}` in `{title}`: {text}");
     }
@@ -115,7 +132,13 @@ async fn a_report_has_what_is_needed_to_find_a_fault_and_no_card_no_holder_and_n
     for hidden in [CARD, LOST].iter().flat_map(|uid| spellings(uid)) {
         assert!(!lower.contains(&hidden), "{hidden}: {text}");
     }
-    for hidden in HOLDERS.iter().chain(&SECRETS).chain(&["Li Wei", "dormgate::frames"]) {
+    for hidden in HOLDERS.iter().chain(&AT_ODDS).chain(&SECRETS).chain(&[
+        "Li Wei",
+        "dormgate::frames",
+        "34417",
+        "h-of-before",
+        "2024-x",
+    ]) {
         assert!(!text.contains(hidden), "{hidden}: {text}");
     }
 
@@ -125,7 +148,9 @@ async fn a_report_has_what_is_needed_to_find_a_fault_and_no_card_no_holder_and_n
     assert!(String::from_utf8_lossy(&again.stderr).contains("--output"), "{again:?}");
 
     let whole = String::from_utf8(diag(&site, "-", &["--with-cards"]).stdout).unwrap();
-    for part in [LOST, CARD, HOLDERS[0], HOLDERS[1], "\"type\":\"decision\"", "dormgate::frames"] {
+    for part in
+        [LOST, CARD, HOLDERS[0], HOLDERS[1], AT_ODDS[1], AT_ODDS[2], "\"type\":\"decision\"", "dormgate::frames"]
+    {
         assert!(whole.contains(part), "{part}: {whole}");
     }
     assert!(SECRETS.iter().all(|secret| !whole.contains(secret)), "{whole}");

@@ -58,6 +58,7 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
             count: 0,
             ended: false,
             detail: "open".into(),
+            logged: None,
         });
         rig.orders.send(UplinkOrder::Alarm(alarm)).await.unwrap();
         broker.start_again().await;
@@ -132,6 +133,7 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
             count: 0,
             ended: false,
             detail: "x".into(),
+            logged: None,
         };
         rig.orders.send(UplinkOrder::Alarm(Box::new(alarm))).await.unwrap();
     }

@@ -183,18 +183,38 @@ impl Engine {
         self.raise((kind, portal.cloned(), uid, text), portal, detail, now);
     }
 
+    /// Raises an alarm of the list whose text names holders, or repeats what a center wrote: the log has `logged` in its place.
+    pub(super) fn list_alarm(&mut self, uid: Option<CardUid>, detail: String, logged: String, now: Now) {
+        let text = if uid.is_none() { logged.replace(|c: char| c.is_ascii_digit(), "") } else { String::new() };
+        self.raise_logged((AlarmKind::List, None, uid, text), None, detail, Some(logged), now);
+    }
+
     /// Raises an alarm at a portal, unless one with this key was raised a short time ago.
-    fn raise(&mut self, mut key: Key, portal: Option<&PortalId>, mut detail: String, now: Now) {
+    fn raise(&mut self, key: Key, portal: Option<&PortalId>, detail: String, now: Now) {
+        self.raise_logged(key, portal, detail, None, now);
+    }
+
+    fn raise_logged(
+        &mut self,
+        mut key: Key,
+        portal: Option<&PortalId>,
+        mut detail: String,
+        mut logged: Option<String>,
+        now: Now,
+    ) {
         if self.alarms.is_of_further_card(&key, now) {
             key = (key.0, key.1, None, FURTHER.to_owned());
-            detail = format!("more than {ALARM_CARDS_MAX} cards raised this here in 10 min; of the last: {detail}");
+            let further = |last: &str| {
+                format!("more than {ALARM_CARDS_MAX} cards raised this here in 10 min; of the last: {last}")
+            };
+            (detail, logged) = (further(&detail), logged.as_deref().map(further));
         }
         let (kind, _, uid, _) = key;
         let Some(count) = self.alarms.admit(key, &detail, now) else {
             return self.deadlines.set(Due::Alarms, self.alarms.next());
         };
         let (at, portal) = (now.wall, portal.cloned());
-        self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count, ended: false, detail }, now);
+        self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count, ended: false, detail, logged }, now);
     }
 
     /// What was held back lasts, and the time for which it was is over.
@@ -345,7 +365,7 @@ impl Engine {
         }
         for (kind, portal, uid) in ended {
             let (at, detail) = (now.wall, detail.to_owned());
-            self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count: 0, ended: true, detail }, now);
+            self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count: 0, ended: true, detail, logged: None }, now);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::change::{Changes, ErrorCode, Head, Note, Op, OpError, PortalSet, Position};
 use super::super::effect::{Ack, Effect, Outcome};
-use super::super::event::{AlarmKind, Event, Flush, Mark, StreamRevision};
+use super::super::event::{Event, Flush, Mark, StreamRevision};
 use super::super::id::{Now, PortalId, Timestamp};
 use super::super::input::{MessageKind, ReceivedChanges};
 use super::super::list::{Applied, NOTES_MAX};
@@ -79,7 +79,8 @@ impl Engine {
         for (note, uid) in applied.notes.iter().filter_map(|note| Some((note, note.uid?))) {
             // The center that sent the message gets the whole UID with the acknowledgement.
             let detail = note.message.replace(&uid.to_string(), &uid.masked().to_string());
-            self.alarm(AlarmKind::List, None, Some(uid), detail, now);
+            let logged = format!("card `{}`: {}", uid.masked(), note.code.without_names());
+            self.list_alarm(Some(uid), detail, logged, now);
         }
         self.report_collisions(&applied.collisions, now);
         self.resume_tripped(changes, now);

@@ -41,7 +41,11 @@ impl Engine {
                 self.cards_of(collision),
                 collision.reading.transform,
             );
-            self.alarm(AlarmKind::List, None, collision.cards.last().copied(), detail, now);
+            let logged = format!(
+                "{} cards are one and the same to the reader of {portals} ({}), and none of them is let in there; the alarm names the holders",
+                collision.count, collision.reading.transform,
+            );
+            self.list_alarm(collision.cards.last().copied(), detail, logged, now);
         }
         if collisions.unlisted > 0 {
             let detail = format!(

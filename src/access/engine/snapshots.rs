@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::change::{ErrorCode, OpError};
 use super::super::effect::{Ack, Effect, Outcome};
-use super::super::event::{AlarmKind, AppliedSnapshot, Event, Flush, StreamRevision};
+use super::super::event::{AppliedSnapshot, Event, Flush, StreamRevision};
 use super::super::id::{CardUid, Holder, Now, StreamName, Timestamp};
 use super::super::input::{MessageKind, Receipt, ReceivedPart};
 use super::super::list::{AccessList, Applied, Collision, Collisions, Merge};
@@ -312,7 +312,14 @@ impl Engine {
         let detail =
             format!("snapshot of {} {}.{}: {}", head.stream, head.at.epoch, head.at.seq, self.describe(&errors));
         self.record_rejection(MessageKind::Snapshot, code, detail.clone(), now);
-        self.alarm(AlarmKind::List, None, None, detail, now);
+        let (stream, at) = (&head.stream, head.at);
+        let logged = format!(
+            "snapshot of {stream} {}.{}: {}; the ack and the alarm name what is wrong",
+            at.epoch,
+            at.seq,
+            code.as_str()
+        );
+        self.list_alarm(None, detail, logged, now);
         self.answer_snapshot(head, Outcome::Rejected, errors, answer);
     }
 

@@ -43,3 +43,19 @@ fn every_link_in_the_documents_of_a_package_leads_to_a_file_of_it() {
         assert!(dir.path().join(named.lines().next().unwrap()).is_file(), "{unit}.service: {named}");
     }
 }
+
+/// A minimal Debian has the shell and the program, and no /bin/kill.
+#[test]
+fn the_units_call_the_program_and_the_shell_and_nothing_else() {
+    for unit in ["dormgate.service", "dormgate-center.service"] {
+        let text = read(&format!("deploy/{unit}"));
+        let calls: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("Exec")?.split_once('=')).collect();
+        assert!(calls.iter().any(|(when, _)| *when == "Reload"), "{unit}: {calls:?}");
+        let is_there = |call: &str| {
+            ["/usr/bin/dormgate ", "/usr/local/bin/dormgate-center ", "/bin/sh "]
+                .iter()
+                .any(|own| call.starts_with(own))
+        };
+        assert!(calls.iter().all(|(_, call)| is_there(call)), "{unit}: {calls:?}");
+    }
+}

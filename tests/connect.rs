@@ -167,7 +167,17 @@ fn the_first_thing_that_is_wrong_is_named_with_its_remedy() {
         Authority::new().write(fitting.dir.path(), "stranger");
         fitting.key("ca_file", Some("stranger.pem"))
     };
-    let cases: [(&str, Fitting, &[&str]); 9] = [
+    let with_strange_certificate = |fitting: Fitting| {
+        Authority::new().issue(fitting.dir.path(), "strange");
+        fitting.key("cert_file", Some("strange.pem")).key("key_file", Some("strange.key"))
+    };
+    let cases: [(&str, Fitting, &[&str]); 11] = [
+        ("QoS 0", Fitting::new().with("max_qos 0"), &["subscribe", "mosquitto: `max_qos`"]),
+        (
+            "a certificate of a stranger",
+            with_strange_certificate(Fitting::new()),
+            &["login", "issued by the authority that the broker trusts"],
+        ),
         (
             "no password",
             Fitting::new().key("password_file", None),
@@ -221,10 +231,13 @@ fn a_wrong_address_is_named_with_what_is_there() {
     let broker = fitting.start();
     let port = broker.url().port;
     let plain = Mosquitto::start(Rules::default());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = listener.local_addr().unwrap().port();
     let cases = [
         (format!("mqtts://127.0.0.1:{port}"), "tls", "write a host that is in the certificate"),
         (format!("mqtts://127.0.0.1:{}", plain.url().port), "tls", "this port uses no TLS"),
         (format!("mqtt://127.0.0.1:{port}"), "login", "a port for TLS wants mqtts://"),
+        (format!("mqtt://127.0.0.1:{silent}"), "login", "may be no MQTT broker"),
     ];
     for (url, step, remedy) in cases {
         let fitting = if url.starts_with("mqtts") {

@@ -1,5 +1,7 @@
 //! `dormgate audit`: the newest events of a running gateway, all of them in a file, and whether the audit on disk is whole.
 
+mod filter;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
@@ -7,12 +9,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::filter::FilterArgs;
 use super::audit_verify::{self, VerifyArgs};
 use super::event_line::event_line;
 use super::{ConfigArg, Exit, bad_config, print_error};
-use crate::access::decision::GrantFlag;
 use crate::access::event::EventKind;
-use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
+use crate::access::id::{Holder, PortalId, Timestamp};
 use crate::access::operator::Actor;
 use crate::access::portal::Portal;
 use crate::config;
@@ -124,65 +126,13 @@ enum Format {
     Csv,
 }
 
-/// Which events.
-#[derive(Debug, Default, clap::Args)]
-struct FilterArgs {
-    /// Only events at this portal.
-    #[arg(long)]
-    portal: Option<PortalId>,
-    /// Only events about this card: its UID, or the hash in its place, `h:…`.
-    #[arg(long, value_parser = CardUid::parse_audited)]
-    uid: Option<CardUid>,
-    /// Only events about this holder.
-    #[arg(long)]
-    holder: Option<Holder>,
-    /// Only events of these types, e.g. `decision` or `command,posture`; may be given several times.
-    #[arg(long = "type", value_name = "TYPE", value_parser = event_kind, value_delimiter = ',')]
-    kinds: Vec<EventKind>,
-    /// Only decisions with this flag, e.g. `late`.
-    #[arg(long, value_parser = flag)]
-    flag: Option<String>,
-    /// Only events from this time on, e.g. `2026-09-01T08:00:00+08:00`.
-    #[arg(long, value_name = "TIME")]
-    since: Option<Timestamp>,
-    /// Only events before this time.
-    #[arg(long, value_name = "TIME")]
-    until: Option<Timestamp>,
-}
-
-fn event_kind(name: &str) -> Result<EventKind, String> {
-    let known = EventKind::ALL.iter().copied().find(|kind| kind.as_str() == name);
-    known.ok_or_else(|| crate::profile::diagnostic::hint(name, EventKind::ALL.iter().map(|kind| kind.as_str())))
-}
-
-fn flag(name: &str) -> Result<String, String> {
-    let known = GrantFlag::parse(name).map(|flag| flag.as_str().to_owned());
-    known.ok_or_else(|| "a flag like `late` or `stale_list` is wanted".to_owned())
-}
-
-impl FilterArgs {
-    /// As the end of a query: each begins with `&`.
-    fn query(&self) -> String {
-        let kinds: Vec<_> = self.kinds.iter().map(|kind| kind.as_str()).collect();
-        let all = [
-            ("portal", self.portal.as_ref().map(ToString::to_string)),
-            ("uid", self.uid.map(|uid| uid.to_string())),
-            ("holder", self.holder.as_ref().map(ToString::to_string)),
-            ("type", (!kinds.is_empty()).then(|| kinds.join(","))),
-            ("flag", self.flag.clone()),
-            ("since", self.since.map(|at| at.to_string())),
-            ("until", self.until.map(|at| at.to_string())),
-        ];
-        let given = all.into_iter().filter_map(|(key, value)| Some(format!("&{key}={}", client::encode(&value?))));
-        given.collect()
-    }
-}
-
 /// Why a tail or an export ended early.
 #[derive(Debug, thiserror::Error)]
 enum AuditError {
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("no event names `{0}`, and no portal is called so; {1}")]
+    NoSuchPortal(PortalId, String),
     #[error("no portal and no zone is `{0}`; {1}")]
     NoSuchPlace(String, String),
     #[error("cannot be written: {0}")]
@@ -249,7 +199,11 @@ fn tail(socket: &Path, args: &TailArgs, out: &mut dyn Write) -> Result<(), Audit
         }
         Ok(out.flush()?)
     };
+    let none = newest.is_empty();
     print(&mut newest.into_iter())?;
+    if none {
+        args.filter.is_of_a_portal(&args.config.config)?;
+    }
     if !args.follow {
         return Ok(());
     }
@@ -349,8 +303,10 @@ fn export(socket: &Path, args: &ExportArgs, out: &mut dyn Write) -> Result<(), A
     if args.format == Format::Csv {
         writeln!(out, "{}", csv::header())?;
     }
+    let mut none = true;
     let mut write = |page: AuditPage| {
         for event in page.events {
+            none = false;
             match args.format {
                 Format::Json => writeln!(out, "{event}")?,
                 Format::Csv => {
@@ -363,6 +319,9 @@ fn export(socket: &Path, args: &ExportArgs, out: &mut dyn Write) -> Result<(), A
         Ok(())
     };
     pages(socket, "from=0", &args.filter.query(), &mut write)?;
+    if none {
+        args.filter.is_of_a_portal(&args.config.config)?;
+    }
     Ok(out.flush()?)
 }
 

@@ -201,6 +201,10 @@ fn tls_remedy(error: &str) -> &'static str {
     found.map_or("look at the certificates of the broker, and at its log", |(_, remedy)| remedy)
 }
 
+/// What the error at a login has where the broker does not take the gateway's certificate. The broker's own was accepted a step before, so
+/// an alert is about the other one.
+const CERTIFICATE_ERRORS: [&str; 2] = ["certificate", "fatal alert"];
+
 async fn login(spec: LinkSpec, url: &BrokerUrl, setup: &Setup) -> Result<Client, String> {
     let files = Arc::new(TlsFiles::new(setup.link, Arc::default()));
     let attempt = Try { url: url.clone(), number: 1, clean: true, patient: true };
@@ -211,7 +215,7 @@ async fn login(spec: LinkSpec, url: &BrokerUrl, setup: &Setup) -> Result<Client,
             let text = reason.text();
             let remedy = if ["NotAuthorized", "BadUserNamePassword"].iter().any(|code| text.contains(code)) {
                 refused.as_str()
-            } else if text.to_lowercase().contains("certificate") {
+            } else if CERTIFICATE_ERRORS.iter().any(|part| text.to_lowercase().contains(part)) {
                 if has_certificate {
                     "the broker does not accept the certificate of `cert_file`: have it issued by the authority that the broker trusts"
                 } else {
@@ -219,6 +223,8 @@ async fn login(spec: LinkSpec, url: &BrokerUrl, setup: &Setup) -> Result<Client,
                 }
             } else if matches!(reason, DisconnectReason::Closed(_)) && !url.tls {
                 "the broker closed the connection unanswered: a port for TLS wants mqtts://; otherwise look at its log"
+            } else if !url.tls {
+                "what listens there may be no MQTT broker, or a port for TLS: compare the port in `urls`; otherwise look at the broker's log"
             } else {
                 "look at the broker's log"
             };
@@ -295,6 +301,13 @@ impl Client {
             .map(|(filter, _)| filter.path.as_str())
             .collect();
         if refused.is_empty() {
+            let is_less = |wanted: QoS, code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(given) if (*given as u8) < wanted as u8);
+            if filters.iter().zip(&answer.return_codes).any(|(filter, code)| is_less(filter.qos, code)) {
+                return Err(
+                    "the broker grants QoS 0 only, with which changes are lost; allow QoS 1 (mosquitto: `max_qos`)"
+                        .to_owned(),
+                );
+            }
             return Ok(Finding::Good(format!("{} filters", filters.len())));
         }
         Err(format!(

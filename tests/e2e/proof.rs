@@ -109,6 +109,13 @@ async fn a_reissue_is_proven_step_by_step_and_the_audit_is_followed_and_exported
     let newest = printed(&site, &["audit", "tail", "-n", "1", "--type", "revoked"]).await;
     assert!(newest.contains("revoked") && newest.contains(OLD) && newest.lines().count() == 1, "{newest}");
 
+    // A name that is wrong is not a portal without events.
+    for command in ["tail", "export"] {
+        assert_eq!(printed(&site, &["audit", command, "--portal", BOX, "--type", "log_gap"]).await, "");
+        let (code, _, reported) = asked(&site, &["audit", command, "--portal", "gate-im"]).await;
+        assert!(code == Some(1) && reported.contains("`gate-im`") && reported.contains(GATE), "{command}: {reported}");
+    }
+
     // The export is the chain, byte for byte; and as a table.
     let lines = printed(&site, &["audit", "export"]).await;
     let mut prev = "0".repeat(64);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormgate::access::decision::{GrantFlag, Reason};
+use dormgate::access::engine::Status;
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
 use dormgate::config::{ModbusPart, MqttPart, Part};
@@ -172,6 +173,7 @@ fn metrics() -> Vec<String> {
     for family in [&own.stream_epoch, &own.stream_seq, &own.stream_age] {
         family.get_or_create(&stream).set(1);
     }
+    own.status(&Status::default());
     own.metered(&"power-412".parse().unwrap(), Some(1.0), Some(1.0));
     let modbus = DeviceCounters::register(&mut registry);
     modbus.request("riser", "ok", Duration::from_millis(1));
@@ -228,7 +230,8 @@ fn every_metric_kind_and_code_that_the_monitoring_names_exists() {
         }
         assert!(seen > 15, "only {seen} metrics in {file}");
         let kinds: Vec<&str> = AlarmKind::ALL.iter().map(|kind| kind.as_str()).collect();
-        for matcher in text.split("dormgate_alarms_total{").skip(1).filter_map(|rest| rest.split('}').next()) {
+        let of_alarms = ["dormgate_alarms_total{", "dormgate_alarms_open{"].map(|name| text.split(name).skip(1));
+        for matcher in of_alarms.into_iter().flatten().filter_map(|rest| rest.split('}').next()) {
             let Some(named) = matcher.split("kind").nth(1).and_then(|rest| rest.split('"').nth(1)) else { continue };
             for kind in named.split('|') {
                 assert!(kinds.contains(&kind), "{file}: `{kind}` is no alarm");

@@ -16,7 +16,7 @@ use crate::access::engine::Status;
 use crate::access::event::{AlarmKind, ReplyStatus};
 use crate::access::id::PortalId;
 use crate::access::input::MessageKind;
-use crate::access::portal::PortalKind;
+use crate::access::portal::{PortalKind, Posture};
 use crate::wire::topic::leaf;
 
 /// Labels of `dormgate_decisions_total`.
@@ -58,6 +58,20 @@ pub struct StreamLabels {
 pub struct AlarmLabels {
     /// The alarm's name on the wire.
     pub kind: &'static str,
+}
+
+/// Labels of `dormgate_portals`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabels {
+    /// `online` or `offline`.
+    pub state: &'static str,
+}
+
+/// Labels of `dormgate_portals_in_posture`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PostureLabels {
+    /// The posture's name on the wire.
+    pub posture: &'static str,
 }
 
 /// Labels of `dormgate_portal_power_watts` and `dormgate_portal_energy_kwh_total`.
@@ -127,6 +141,12 @@ metrics! {
         "Orders dropped because a portal link was too far behind";
     alarms: Family<AlarmLabels, Counter> = Family::default(), "alarms",
         "Alarms raised by kind; that one is over is not counted";
+    alarms_open: Family<AlarmLabels, Gauge> = Family::default(), "alarms_open",
+        "Alarms that are open, of the kinds that end; refreshed with the state, at least once a minute";
+    portals: Family<StateLabels, Gauge> = Family::default(), "portals",
+        "Portals that are online, and that are offline or have not reported yet";
+    postures: Family<PostureLabels, Gauge> = Family::default(), "portals_in_posture",
+        "Portals in each posture";
     power_watts: Family<PortalLabels, Gauge<f64, AtomicU64>> = Family::default(), "portal_power_watts",
         "Power drawn at a portal, as its meter reports; absent without a valid reading";
     energy_kwh: Family<PortalLabels, Counter<f64, AtomicU64>> = Family::default(), "portal_energy_kwh",
@@ -169,8 +189,25 @@ impl Metrics {
         }
     }
 
-    /// Shows how large and how old the list is.
-    pub(super) fn list(&self, status: &Status) {
+    /// Shows how large and how old the list is, and what lasts: open alarms, portals offline, postures.
+    pub fn status(&self, status: &Status) {
+        // The metrics are for everybody.
+        for kind in AlarmKind::ALL.iter().filter(|kind| **kind != AlarmKind::Duress) {
+            let open = status.open.get(kind).copied().unwrap_or(0);
+            self.alarms_open.get_or_create(&AlarmLabels { kind: kind.as_str() }).set(gauge(open));
+        }
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let (online, offline) = (status.portals_online, count(status.offline.len()));
+        for (state, portals) in [("online", online), ("offline", offline)] {
+            self.portals.get_or_create(&StateLabels { state }).set(gauge(portals));
+        }
+        for posture in Posture::ALL {
+            let portals = match posture {
+                Posture::Secure => (online + offline).saturating_sub(count(status.modes.len())),
+                posture => count(status.modes.iter().filter(|(_, mode)| mode == posture).count()),
+            };
+            self.postures.get_or_create(&PostureLabels { posture: posture.as_str() }).set(gauge(portals));
+        }
         self.cards.set(gauge(status.cards));
         for stream in &status.streams {
             let labels = StreamLabels { stream: stream.name.to_string() };

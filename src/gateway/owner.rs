@@ -150,7 +150,7 @@ impl GatewayCore {
         }
         if self.publication.due_at() <= now.mono {
             let state = self.state(now);
-            self.metrics.list(&state.status);
+            self.metrics.status(&state.status);
             if self.publication.take(&state, now.mono) {
                 self.publication.missed = !self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
             }
@@ -358,6 +358,8 @@ impl GatewayCore {
                     }
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
                     tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.logged(), "alarm");
+                    // The metrics show which are open.
+                    self.publication.changed = true;
                     let by = now.mono.plus_ms(ALARM_WAIT_MS);
                     self.dispatch.alarm_after(alarm.n, UplinkOrder::Alarm(alarm), by);
                 }

@@ -246,6 +246,46 @@ fn every_series_that_may_come_begins_at_0_and_the_end_of_an_alarm_is_not_counted
 }
 
 #[test]
+fn what_lasts_is_in_the_metrics_as_long_as_it_lasts_and_duress_never() {
+    let (mut core, _orders) = core();
+    let portal = || "gate-in".to_owned();
+    let served = |core: &GatewayCore| {
+        let of = |series: &str| self::served(&core.metrics, series).unwrap();
+        [
+            of(r#"portals{state="online"}"#),
+            of(r#"portals{state="offline"}"#),
+            of(r#"alarms_open{kind="portal_offline"}"#),
+            of(r#"portals_in_posture{posture="secure"}"#),
+            of(r#"portals_in_posture{posture="fire"}"#),
+            of(r#"alarms_open{kind="fire"}"#),
+        ]
+    };
+    let online = |online| Input::Report {
+        portal: portal(),
+        report: PortalReport { online: Some(online), ..PortalReport::default() },
+    };
+    let fire =
+        |fire| Input::Report { portal: portal(), report: PortalReport { fire: Some(fire), ..PortalReport::default() } };
+    let reset = Input::Operator(Operator::FireReset { force: false }, None);
+    for (input, ms, expected) in [
+        (Input::Wake, 0, [0, 1, 0, 1, 0, 0]),
+        (online(true), 1_000, [1, 0, 0, 1, 0, 0]),
+        (online(false), 3_000, [0, 1, 1, 1, 0, 0]),
+        (Input::Wake, 1_900_000, [0, 1, 1, 1, 0, 0]),
+        (online(true), 1_905_000, [1, 0, 0, 1, 0, 0]),
+        (fire(true), 1_910_000, [1, 0, 0, 0, 1, 1]),
+        (fire(false), 1_920_000, [1, 0, 0, 0, 1, 1]),
+        (Input::Wake, 3_800_000, [1, 0, 0, 0, 1, 1]),
+        (reset, 3_810_000, [1, 0, 0, 1, 0, 0]),
+    ] {
+        core.input(input, at(ms));
+        core.flush(at(ms));
+        assert_eq!(served(&core), expected, "at {ms} ms");
+    }
+    assert_eq!(self::served(&core.metrics, r#"alarms_open{kind="duress"}"#), None);
+}
+
+#[test]
 fn a_start_on_a_disk_that_cannot_be_written_and_the_first_failed_write_are_one_alarm() {
     let (mut core, _orders) = core();
     let issue = crate::store::RecoveryIssue::NotWritable { why: "Read-only file system (os error 30)".to_owned() };

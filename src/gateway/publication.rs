@@ -238,6 +238,7 @@ fn without_numbers(state: StateReport) -> StateReport {
         meters: Vec::new(),
         modes: Vec::new(),
         alarms: Vec::new(),
+        open: BTreeMap::new(),
         on: Vec::new(),
         causes: Vec::new(),
         unreported: Vec::new(),

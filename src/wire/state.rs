@@ -167,6 +167,8 @@ pub fn parse_local(payload: &[u8]) -> Option<Presence> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::access::portal::Posture;
 
@@ -197,6 +199,7 @@ mod tests {
             malformed: vec![],
             unconfirmed: vec![],
             alarms: vec![],
+            open: BTreeMap::new(),
             audit_last: 88_213,
             meters: vec![],
             on: vec!["power-412".parse().unwrap()],

@@ -1,14 +1,15 @@
 //! Alarms: in the audit and at once to the center, at most one in [`ALARM_QUIET_MS`] of one kind, portal and card. The end of one
 //! that was raised is published at once, and once. What lasts and was held back is raised when that time is over.
 
+mod lists;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::credential::CardMark;
-use super::super::decide::ListIntegrity;
 use super::super::decision::{Reason, Reasons};
 use super::super::effect::{Alarm, Effect};
 use super::super::event::{AlarmKind, Event, Flush};
-use super::super::id::{CardUid, Mono, Now, PortalId, StreamName, Timestamp};
+use super::super::id::{CardUid, Mono, Now, PortalId, Timestamp};
 use super::super::policy::Policy;
 use super::observed::CloneSign;
 use super::status::OpenAlarm;
@@ -37,9 +38,6 @@ const LINK: &str = "link";
 const NOT_WHOLE: &str = "not whole";
 /// The rule by which all cards beyond [`ALARM_CARDS_MAX`] raise one alarm.
 const FURTHER: &str = "further cards";
-/// What to do about a damaged stream that stays so.
-const NOT_SENT_REMEDY: &str =
-    "if the center of one sends nothing, have it publish a head, or remove the stream from the configuration";
 
 /// The rule by which a clock that cannot be trusted raises [`AlarmKind::Clock`]. The others are about its synchronisation.
 const UNTRUSTED: &str = "untrusted";
@@ -143,11 +141,25 @@ impl Alarms {
         open.filter_map(|((_, portal, ..), _)| portal.clone()).collect()
     }
 
-    /// The alarms whose end is reported and was not yet, those that last longest first, at most [`OPEN_LISTED_MAX`].
-    pub(super) fn listed(&self) -> Vec<OpenAlarm> {
+    /// The alarms whose end is reported and was not yet.
+    fn lasting(&self) -> impl Iterator<Item = (&Key, &Raised)> {
         let has_end = |key: &Key| ends(key) || key.0 == AlarmKind::Fire;
-        let open = self.raised.iter().filter(|(key, raised)| has_end(key) && raised.lasts());
-        let mut open: Vec<OpenAlarm> = open
+        self.raised.iter().filter(move |(key, raised)| has_end(key) && raised.lasts())
+    }
+
+    /// How many of those there are, by kind; all of them.
+    pub(super) fn counted(&self) -> BTreeMap<AlarmKind, u64> {
+        let mut counted = BTreeMap::new();
+        for ((kind, ..), _) in self.lasting() {
+            *counted.entry(*kind).or_default() += 1;
+        }
+        counted
+    }
+
+    /// They themselves, those that last longest first, at most [`OPEN_LISTED_MAX`].
+    pub(super) fn listed(&self) -> Vec<OpenAlarm> {
+        let mut open: Vec<OpenAlarm> = self
+            .lasting()
             .map(|((kind, portal, ..), raised)| OpenAlarm { kind: *kind, portal: portal.clone(), since: raised.since })
             .collect();
         open.sort_by_key(|alarm| alarm.since);
@@ -159,10 +171,6 @@ impl Alarms {
     pub(super) fn forget(&mut self, kind: AlarmKind) {
         self.raised.retain(|(raised, ..), _| *raised != kind);
     }
-}
-
-fn rule_of(stream: &StreamName) -> String {
-    format!("{NOT_WHOLE} {stream}")
 }
 
 impl Engine {
@@ -181,12 +189,6 @@ impl Engine {
             String::new()
         };
         self.raise((kind, portal.cloned(), uid, text), portal, detail, now);
-    }
-
-    /// Raises an alarm of the list whose text names holders, or repeats what a center wrote: the log has `logged` in its place.
-    pub(super) fn list_alarm(&mut self, uid: Option<CardUid>, detail: String, logged: String, now: Now) {
-        let text = if uid.is_none() { logged.replace(|c: char| c.is_ascii_digit(), "") } else { String::new() };
-        self.raise_logged((AlarmKind::List, None, uid, text), None, detail, Some(logged), now);
     }
 
     /// Raises an alarm at a portal, unless one with this key was raised a short time ago.
@@ -291,46 +293,6 @@ impl Engine {
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.
     pub(super) fn alarm_over(&mut self, kind: AlarmKind, portal: &PortalId, detail: &str, now: Now) {
         self.over(|key| key.0 == kind && key.1.as_ref() == Some(portal) && key.3 != RELAY, detail, now);
-    }
-
-    /// Raises an alarm for each list that is not whole, once until it is.
-    pub(super) fn lists_not_whole(&mut self, now: Now) {
-        if self.integrity() == ListIntegrity::Damaged && self.alarms.not_whole.insert(NOT_WHOLE.to_owned()) {
-            let mut streams: Vec<_> = self.damaged_streams().map(StreamName::as_str).collect();
-            streams.sort_unstable();
-            let detail = format!(
-                "the store lost a part of the list of {}; nothing is granted until they are sent again: {NOT_SENT_REMEDY}",
-                streams.join(", ")
-            );
-            self.raise((AlarmKind::List, None, None, NOT_WHOLE.to_owned()), None, detail, now);
-        }
-        let known = self.state.streams.iter().filter(|(_, track)| !track.damaged);
-        let goals = known.filter_map(|(name, track)| Some((name.clone(), track.goal?)));
-        for (name, goal) in goals.collect::<Vec<_>>() {
-            let rule = rule_of(&name);
-            if self.alarms.not_whole.insert(rule.clone()) {
-                let detail =
-                    format!("the list is incomplete until message {}.{} of {name} arrives", goal.epoch, goal.seq);
-                self.raise((AlarmKind::List, None, None, rule), None, detail, now);
-            }
-        }
-    }
-
-    /// Ends the alarms of the lists that have become whole.
-    pub(super) fn end_whole_lists(&mut self, now: Now) {
-        // Nearly always; this is on the way of each request.
-        if self.alarms.not_whole.is_empty() {
-            return;
-        }
-        let is_damaged = self.integrity() == ListIntegrity::Damaged;
-        let goals = self.state.streams.iter().filter(|(_, track)| track.goal.is_some());
-        let mut open: BTreeSet<_> = goals.map(|(name, _)| rule_of(name)).collect();
-        open.extend(is_damaged.then(|| NOT_WHOLE.to_owned()));
-        let whole: Vec<_> = self.alarms.not_whole.difference(&open).cloned().collect();
-        for rule in whole {
-            self.alarms.not_whole.remove(&rule);
-            self.over(|key| key.0 == AlarmKind::List && key.3 == rule, "the list is whole", now);
-        }
     }
 
     /// The store writes again.

@@ -1,5 +1,7 @@
 //! The engine's state for those who watch.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::decide::ListIntegrity;
@@ -91,6 +93,8 @@ pub struct Status {
     pub unconfirmed: Vec<UnconfirmedStatus>,
     /// The open alarms, at most [`OPEN_LISTED_MAX`](super::OPEN_LISTED_MAX), oldest first.
     pub alarms: Vec<OpenAlarm>,
+    /// How many alarms are open, by kind: all of them.
+    pub open: BTreeMap<AlarmKind, u64>,
     /// Last audit event.
     pub audit_last: u64,
     /// The meters with fresh readings, by portal.
@@ -150,6 +154,7 @@ impl Engine {
             malformed: self.malformed_status(now),
             unconfirmed: self.unconfirmed(),
             alarms: self.alarms.listed(),
+            open: self.alarms.counted(),
             audit_last: self.state.last_n,
             meters: self.meters.iter().map(meter).collect(),
             on: self.boxes.iter().filter(|(_, power)| power.source().is_some()).map(|(id, _)| id.clone()).collect(),

@@ -1,5 +1,6 @@
 //! What the gateway counts, as Prometheus metrics. The links count their own.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -191,11 +192,7 @@ impl Metrics {
 
     /// Shows how large and how old the list is, and what lasts: open alarms, portals offline, postures.
     pub fn status(&self, status: &Status) {
-        // The metrics are for everybody.
-        for kind in AlarmKind::ALL.iter().filter(|kind| **kind != AlarmKind::Duress) {
-            let open = status.open.get(kind).copied().unwrap_or(0);
-            self.alarms_open.get_or_create(&AlarmLabels { kind: kind.as_str() }).set(gauge(open));
-        }
+        self.open(&status.open);
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let (online, offline) = (status.portals_online, count(status.offline.len()));
         for (state, portals) in [("online", online), ("offline", offline)] {
@@ -221,6 +218,14 @@ impl Metrics {
                     self.stream_age.remove(&labels);
                 }
             }
+        }
+    }
+
+    /// Shows which alarms are open. The metrics are for everybody, so duress is not among them.
+    pub(super) fn open(&self, open: &BTreeMap<AlarmKind, u64>) {
+        for kind in AlarmKind::ALL.iter().filter(|kind| **kind != AlarmKind::Duress) {
+            let open = open.get(kind).copied().unwrap_or(0);
+            self.alarms_open.get_or_create(&AlarmLabels { kind: kind.as_str() }).set(gauge(open));
         }
     }
 

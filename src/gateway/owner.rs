@@ -358,8 +358,7 @@ impl GatewayCore {
                     }
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
                     tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.logged(), "alarm");
-                    // The metrics show which are open.
-                    self.publication.changed = true;
+                    self.metrics.open(&self.engine.open_alarms());
                     let by = now.mono.plus_ms(ALARM_WAIT_MS);
                     self.dispatch.alarm_after(alarm.n, UplinkOrder::Alarm(alarm), by);
                 }

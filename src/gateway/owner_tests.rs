@@ -279,7 +279,8 @@ fn what_lasts_is_in_the_metrics_as_long_as_it_lasts_and_duress_never() {
         (reset, 3_810_000, [1, 0, 0, 1, 0, 0]),
     ] {
         core.input(input, at(ms));
-        core.flush(at(ms));
+        // The state is looked at a little later.
+        core.flush(at(ms + 900));
         assert_eq!(served(&core), expected, "at {ms} ms");
     }
     assert_eq!(self::served(&core.metrics, r#"alarms_open{kind="duress"}"#), None);

@@ -104,6 +104,12 @@ pub struct Status {
 }
 
 impl Engine {
+    /// How many alarms are open, by kind.
+    #[must_use]
+    pub fn open_alarms(&self) -> BTreeMap<AlarmKind, u64> {
+        self.alarms.counted()
+    }
+
     /// Milliseconds since the newest change or head of a stream was made, by the center's clock; `None`: none came yet.
     pub(super) fn age_ms(&self, stream: &StreamName, now: Now) -> Option<u64> {
         let made_at = self.state.streams.get(stream)?.newest_iat?;
@@ -154,7 +160,7 @@ impl Engine {
             malformed: self.malformed_status(now),
             unconfirmed: self.unconfirmed(),
             alarms: self.alarms.listed(),
-            open: self.alarms.counted(),
+            open: self.open_alarms(),
             audit_last: self.state.last_n,
             meters: self.meters.iter().map(meter).collect(),
             on: self.boxes.iter().filter(|(_, power)| power.source().is_some()).map(|(id, _)| id.clone()).collect(),

@@ -18,13 +18,13 @@ fn rule_of(stream: &StreamName) -> String {
 
 impl Engine {
     /// Raises an alarm of the list whose text names holders, or repeats what a center wrote: the log has `logged` in its place.
-    pub(super) fn list_alarm(&mut self, uid: Option<CardUid>, detail: String, logged: String, now: Now) {
+    pub(in super::super) fn list_alarm(&mut self, uid: Option<CardUid>, detail: String, logged: String, now: Now) {
         let text = if uid.is_none() { logged.replace(|c: char| c.is_ascii_digit(), "") } else { String::new() };
         self.raise_logged((AlarmKind::List, None, uid, text), None, detail, Some(logged), now);
     }
 
     /// Raises an alarm for each list that is not whole, once until it is.
-    pub(super) fn lists_not_whole(&mut self, now: Now) {
+    pub(in super::super) fn lists_not_whole(&mut self, now: Now) {
         if self.integrity() == ListIntegrity::Damaged && self.alarms.not_whole.insert(NOT_WHOLE.to_owned()) {
             let mut streams: Vec<_> = self.damaged_streams().map(StreamName::as_str).collect();
             streams.sort_unstable();
@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// Ends the alarms of the lists that have become whole.
-    pub(super) fn end_whole_lists(&mut self, now: Now) {
+    pub(in super::super) fn end_whole_lists(&mut self, now: Now) {
         // Nearly always; this is on the way of each request.
         if self.alarms.not_whole.is_empty() {
             return;

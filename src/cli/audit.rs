@@ -25,8 +25,9 @@ use crate::profile::diagnostic::hint;
 use crate::wire::audit::decode;
 use crate::wire::{csv, erased};
 
-/// How far back `tail` looks for events that its filters admit, in events.
-const TAIL_BACK_MAX: u64 = 100_000;
+/// How far back `tail` looks at first for events that its filters admit, in events, and how many times as far when there are too few.
+const TAIL_BACK: u64 = 100_000;
+const TAIL_FURTHER: u64 = 16;
 /// How often `tail -f` asks for what is new.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// How often the end of an erasure is looked for.
@@ -184,15 +185,23 @@ pub(super) fn run(args: &Args) -> Exit {
 fn tail(socket: &Path, args: &TailArgs, out: &mut dyn Write) -> Result<(), AuditError> {
     let filter = args.filter.query();
     let lines = u64::try_from(args.lines).unwrap_or(u64::MAX);
-    // Without filters each number counts; with them, look further back.
-    let back = if filter.is_empty() { lines } else { TAIL_BACK_MAX.max(lines) };
+    // Without filters each number counts; with them, look further back, up to the oldest event.
+    let mut back = if filter.is_empty() { lines } else { TAIL_BACK.max(lines) };
     let mut newest: VecDeque<String> = VecDeque::new();
-    let mut keep = |page: AuditPage| {
-        newest.extend(page.events);
-        newest.drain(..newest.len().saturating_sub(args.lines));
-        Ok(())
-    };
-    let mut next = pages(socket, &format!("back={back}"), &filter, &mut keep)?;
+    let mut next = 0;
+    loop {
+        newest.clear();
+        let mut keep = |page: AuditPage| {
+            newest.extend(page.events);
+            newest.drain(..newest.len().saturating_sub(args.lines));
+            Ok(())
+        };
+        next = pages(socket, &format!("back={back}"), &filter, &mut keep)?;
+        if filter.is_empty() || newest.len() >= args.lines || back >= next {
+            break;
+        }
+        back = back.saturating_mul(TAIL_FURTHER);
+    }
     let mut print = |events: &mut dyn Iterator<Item = String>| -> Result<(), AuditError> {
         for event in events {
             writeln!(out, "{}", if args.json { event } else { text(event) })?;

@@ -14,7 +14,7 @@ use super::events::{Erasure, RecoveryIssue, StoreEvent};
 use super::limit::{self, Removal};
 use super::replay;
 use super::reserve::Reserve;
-use super::segments::Segment;
+use super::segments::{Counts, Segment};
 use super::shared::{Shared, Written, lock};
 use super::{Fold, erase, generation, marks, retained};
 use crate::access::event::{AuditEvent, EventKind};
@@ -64,6 +64,7 @@ pub(super) struct Keeper<F> {
     thinned_through: u64,
     /// How many of the configured types were erased from each segment, and whether it was to be encrypted.
     aged: BTreeMap<u64, (usize, bool)>,
+    counts: Counts,
     fold: PhantomData<fn() -> F>,
 }
 
@@ -84,6 +85,7 @@ impl<F: Fold> Keeper<F> {
             removal: None,
             thinned_through: 0,
             aged: BTreeMap::new(),
+            counts: Counts::default(),
             fold: PhantomData,
         }
     }
@@ -176,12 +178,11 @@ impl<F: Fold> Keeper<F> {
 
     /// Removes whole segments from the front: those that the center has, that no kept generation needs, and that are beyond
     /// the configured number or age by trusted time.
-    fn retain(&self) {
-        let medium = &*self.shared.medium;
+    fn retain(&mut self) {
         if self.oldest_beyond(u64::MAX).is_none() {
             return;
         }
-        let Some(needed_after) = generation::needed_after(medium) else { return };
+        let Some(needed_after) = generation::needed_after(&*self.shared.medium) else { return };
         let mut removed = false;
         while self.oldest_beyond(needed_after).is_some_and(|first_n| self.remove_segment(first_n)) {
             removed = true;
@@ -363,15 +364,20 @@ impl<F: Fold> Keeper<F> {
     }
 
     /// The oldest segment, if it may go and a generation holds all up to `held`.
-    fn oldest_beyond(&self, held: u64) -> Option<u64> {
-        let options = &self.shared.options;
+    fn oldest_beyond(&mut self, held: u64) -> Option<u64> {
+        let (options, medium) = (&self.shared.options, &*self.shared.medium);
         let age_ms = i64::from(options.retain_days).saturating_mul(DAY_MS);
-        let index = lock(&self.shared.index);
-        let [oldest, next, ..] = index.segments.as_slice() else { return None };
+        let (segments, newest, trusted_at) = {
+            let index = lock(&self.shared.index);
+            (index.segments.clone(), index.last, index.trusted_at)
+        };
+        let [oldest, next, ..] = segments.as_slice() else { return None };
         let last = next.first_n.saturating_sub(1);
-        let beyond = index.last.saturating_sub(last) >= options.retain_events
-            || next.trusted_at.0 < index.trusted_at.0.saturating_sub(age_ms);
-        (beyond && last <= self.cursor && last <= held).then_some(oldest.first_n)
+        let may_go = last <= self.cursor && last <= held;
+        let is_beyond = may_go
+            && (next.trusted_at.0 < trusted_at.0.saturating_sub(age_ms)
+                || self.counts.follow_oldest(options.retain_events, medium, &segments, newest));
+        is_beyond.then_some(oldest.first_n)
     }
 
     /// Walks through all segments and reports what is wrong with them, beyond what the start reported.

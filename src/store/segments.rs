@@ -1,5 +1,6 @@
 //! The segments of the journal on their medium: which there are, and every frame of them.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::medium::{JOURNAL, Medium};
@@ -89,4 +90,40 @@ pub(super) fn each_frame(medium: &dyn Medium, segments: &[Segment], each: &mut d
         }
     }
     Ok(())
+}
+
+/// How many events each closed segment holds, by the number of its first event, each counted once. Their numbers do not tell: a
+/// restoration leaves a hole of millions in them.
+#[derive(Debug, Default)]
+pub(super) struct Counts(BTreeMap<u64, u64>);
+
+impl Counts {
+    /// Whether at least `wanted` events follow the oldest of these segments. `last`: the number of the newest event. What cannot be read
+    /// counts as nothing.
+    pub(super) fn follow_oldest(&mut self, wanted: u64, medium: &dyn Medium, segments: &[Segment], last: u64) -> bool {
+        let [oldest, closed @ .., open] = segments else { return false };
+        if last.saturating_sub(oldest.first_n) < wanted {
+            return false;
+        }
+        self.0 = self.0.split_off(&oldest.first_n);
+        let mut found = last.saturating_add(1).saturating_sub(open.first_n);
+        for segment in closed.iter().rev() {
+            if found < wanted {
+                found = found.saturating_add(self.count(medium, segment));
+            }
+        }
+        found >= wanted
+    }
+
+    fn count(&mut self, medium: &dyn Medium, segment: &Segment) -> u64 {
+        if let Some(known) = self.0.get(&segment.first_n) {
+            return *known;
+        }
+        let mut count = 0;
+        if each_frame(medium, std::slice::from_ref(segment), &mut |_| count += 1).is_err() {
+            return 0;
+        }
+        self.0.insert(segment.first_n, count);
+        count
+    }
 }

@@ -1,5 +1,6 @@
 //! What retention removed is distinguished from what was removed by hand.
 
+use super::super::marks::MarkWriter;
 use super::super::retained::PATH;
 use super::*;
 
@@ -15,6 +16,27 @@ fn retained() -> (MemoryDisk, u64) {
     assert!(first > 10, "{first}");
     opened.3.close();
     (disk, first)
+}
+
+#[test]
+fn events_are_counted_and_not_their_numbers_of_which_a_restoration_leaves_out_millions() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=100);
+    opened.0.set_acked(100);
+    opened.3.close();
+    MarkWriter::default().reset(&disk, 10_000_100).unwrap();
+    let options = Options { retain_events: 150, ..small() };
+    let mut opened = Store::open_in_memory::<EventLog>(&disk, options).unwrap();
+    assert_eq!(opened.2.next_n, 10_000_101);
+    write(&mut opened, 10_000_101..=10_000_140);
+    opened.3.chores();
+    assert_eq!(opened.0.first(), 1, "140 of 150 are there");
+    write(&mut opened, 10_000_141..=10_000_200);
+    opened.3.chores();
+    let first = opened.0.first();
+    assert!((30..=50).contains(&first), "150 of 200 stay, in whole segments: {first}");
+    opened.3.close();
 }
 
 fn segments(disk: &MemoryDisk) -> Vec<String> {

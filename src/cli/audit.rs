@@ -188,7 +188,7 @@ fn tail(socket: &Path, args: &TailArgs, out: &mut dyn Write) -> Result<(), Audit
     // Without filters each number counts; with them, look further back, up to the oldest event.
     let mut back = if filter.is_empty() { lines } else { TAIL_BACK.max(lines) };
     let mut newest: VecDeque<String> = VecDeque::new();
-    let mut next = 0;
+    let mut next;
     loop {
         newest.clear();
         let mut keep = |page: AuditPage| {

@@ -269,7 +269,10 @@ fn revocation_lines(proof: &Value) -> Vec<String> {
 fn step_line(step: &Value) -> String {
     let mark = if step.get("ok") == Some(&Value::Bool(true)) { "ok" } else { "DENIES" };
     let set_by = step.get("set_by").map_or(String::new(), |set_by| {
-        let numbers: Vec<_> = list(set_by, "revision").iter().map(Value::to_string).collect();
+        // What a snapshot set stands behind all ops of its last message.
+        let is_place = |(at, number): &(usize, &Value)| *at < 2 || number.as_u64() < Some(u64::from(u32::MAX) - 1);
+        let numbers = list(set_by, "revision").iter().enumerate().filter(is_place);
+        let numbers: Vec<_> = numbers.map(|(_, number)| number.to_string()).collect();
         let at = set_by.get("at").and_then(Value::as_str).map_or(String::new(), |at| format!(" at {at}"));
         format!("  [{} {}{at}]", string(set_by, "stream"), numbers.join("."))
     });

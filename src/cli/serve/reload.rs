@@ -18,6 +18,8 @@ use crate::http::{ReloadAsk, ReloadRefusal, Reloaded};
 
 /// Operators that ask for a reload at once; more wait.
 const ASKS_MAX: usize = 8;
+/// Keys that an event names.
+const KEYS_NAMED_MAX: usize = 100;
 
 /// The file of a gateway that is read again, and the signal at which it is.
 pub(crate) struct Source {
@@ -117,7 +119,7 @@ impl Reloader {
                 policy: new.policy.clone(),
                 calendar: new.calendar.clone(),
             };
-            let detail = format!("the configuration was read again; changed: {}", changed.join(", "));
+            let detail = format!("the configuration was read again; changed: {}", named(&changed));
             let reload = Reload { rules, detail, streams: new.streams.clone(), insecure: new.insecure.clone() };
             let (answer, done) = oneshot::channel();
             let asked = self.inbox.ask(Ask::Reload { reload: Box::new(reload), answer }).await;
@@ -145,7 +147,7 @@ impl Reloader {
                 let (first, more) = (text.lines().next().unwrap_or_default(), text.lines().count().saturating_sub(1));
                 if more == 0 { first.to_owned() } else { format!("{first} (and {more} more, which are in the log)") }
             }
-            ReloadRefusal::NeedsRestart { keys, .. } => format!("only a restart takes over {}", keys.join(", ")),
+            ReloadRefusal::NeedsRestart { keys, .. } => format!("only a restart takes over {}", named(keys)),
             ReloadRefusal::NotNow(why) => why.clone(),
         };
         let command = Operator::Note { detail: format!("the configuration was read again and refused: {why}") };
@@ -153,5 +155,25 @@ impl Reloader {
         if self.inbox.ask(Ask::Operator { command, actor: None, answer }).await.is_err() || done.await.is_err() {
             tracing::debug!("the gateway is stopping: the refusal is not in the audit");
         }
+    }
+}
+
+/// Keys for the audit, where an event has to fit into a batch: a large building has a thousand portals with several keys each.
+fn named(keys: &[String]) -> String {
+    let (shown, more) = keys.split_at(keys.len().min(KEYS_NAMED_MAX));
+    let shown = shown.join(", ");
+    if more.is_empty() { shown } else { format!("{shown} and {} more, which are in the log", more.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_some_keys_and_how_many_more_there_are() {
+        let keys = |count: usize| vec!["policy.clone".to_owned(); count];
+        assert_eq!(named(&keys(2)), "policy.clone, policy.clone");
+        assert!(named(&keys(KEYS_NAMED_MAX)).ends_with("policy.clone"));
+        assert!(named(&keys(KEYS_NAMED_MAX + 7)).ends_with("policy.clone and 7 more, which are in the log"));
     }
 }

@@ -371,6 +371,12 @@ fn file(building: &Building, plan: &Plan) -> String {
 impl fmt::Display for Building {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rooms = u32::from(self.floors) * u32::from(self.rooms);
-        write!(f, "{} gate(s) each way, {rooms} room(s) on {} floor(s)", self.gates, self.floors)
+        write!(f, "{} gate(s) each way", self.gates)?;
+        match (rooms > 0, self.door.is_some() || self.power.is_some()) {
+            (true, false) => {
+                f.write_str("; no door and no power box, since `--door` and `--power` name no reader for them")
+            }
+            _ => write!(f, ", {rooms} room(s) on {} floor(s)", self.floors),
+        }
     }
 }

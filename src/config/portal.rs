@@ -125,7 +125,9 @@ impl Portals<'_> {
     fn portal(&mut self, key: &Key<PortalTable>, t: &PortalTable) -> Option<PortalConfig> {
         let log = self.cx.log;
         if let Some(Text(id)) = t.id.need(log, "")
-            && let Some(owner) = self.taken.ids.insert(id.clone(), key.place.path.clone())
+            // Each names the first, so that the same id in a thousand rows is one diagnostic.
+            && let owner = self.taken.ids.entry(id.clone()).or_insert_with(|| key.place.path.clone())
+            && *owner != key.place.path
         {
             t.id.wrong(log, format!("`{id}` is the id of `{owner}`; give each portal its own"));
         }

@@ -4,7 +4,7 @@
 //! Each row becomes one more `[[portal]]` table behind the text of the file. So a sheet means what tables mean and is checked by the
 //! same code; what is wrong is reported at the row and the column of the sheet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
@@ -12,7 +12,8 @@ use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use super::Surroundings;
-use crate::profile::document::{Diagnostic, Key, NotBlank, Place, Text, UNKNOWN_KEY, read_at};
+use super::portal::PortalTable;
+use crate::profile::document::{Diagnostic, Key, List, NotBlank, Place, Text, UNKNOWN_KEY, read_at};
 use crate::profile::sheet::{self, NoSheet, Record};
 
 /// What the column of a remark begins with, and the line of one.
@@ -128,6 +129,23 @@ impl Sheet {
                 self.faults.push(fault);
             }
         }
+        self.empty_columns(&head, &out);
+    }
+
+    /// What is wrong with the names of columns in which no cell is filled: no table has them.
+    fn empty_columns(&mut self, head: &Record, out: &[usize]) {
+        let filled: BTreeSet<usize> =
+            self.cells.iter().filter(|(_, shown)| !shown.is_empty()).map(|(cell, _)| cell.column).collect();
+        for (at, name) in head.cells.iter().enumerate() {
+            if name.starts_with(REMARK) || out.contains(&at) || filled.contains(&(at + 1)) {
+                continue;
+            }
+            let found = read_at::<List<PortalTable>>(&format!("{TABLE}\n{name} = \"\"\n"), &["portal"]).err();
+            if let Some(unknown) = found.into_iter().flatten().find(|found| found.message.starts_with(UNKNOWN_KEY)) {
+                let cell = Cell { line: self.head, column: at + 1 };
+                self.faults.push(self.fault(cell, name.clone(), unknown.message));
+            }
+        }
     }
 
     /// Whether it names columns and has no row: a sheet that somebody began.
@@ -146,7 +164,7 @@ impl Sheet {
             let (path, is_of_row) = (&found.place.path, found.file.is_some());
             let by_name = path.starts_with("area[") || path.starts_with("walk[") || path.ends_with("interlock");
             self.is_row_out && by_name
-                || self.is_column_out && (by_name || is_of_row && found.message.ends_with("is missing"))
+                || self.is_column_out && (by_name || is_of_row && found.message.contains("is missing"))
         };
         Err(self.faults.iter().cloned().chain(found.into_iter().filter(|found| !follows(found))).collect())
     }
@@ -166,6 +184,12 @@ impl Sheet {
                 )
             } else if head.cells.iter().take(at).any(|other| other == name) {
                 format!("`{name}` is there twice; remove one of the two columns")
+            } else if let Some(table) =
+                head.cells.iter().find(|other| name.strip_prefix(*other).is_some_and(|rest| rest.starts_with('.')))
+            {
+                format!(
+                    "`{table}` is a column too, and a value and a table with `{name}` in it cannot both be there; remove one of the two columns"
+                )
             } else {
                 continue;
             };
@@ -213,7 +237,8 @@ impl Sheet {
         let mut seen: HashMap<(usize, String), usize> = HashMap::new();
         let mut placed: Vec<(Diagnostic, usize)> = Vec::new();
         for Diagnostic { file, place, message } in found {
-            let mut message = self.names_rows(&message, first);
+            // A line break in a cell is one in what the message repeats of it.
+            let mut message = self.names_rows(&message, first).replace('\n', "\\n");
             let cell = place.line.checked_sub(lines + 1).and_then(|at| self.cells.get(at));
             let Some((cell, shown)) = cell else {
                 placed.push((Diagnostic { file, place, message }, 0));

@@ -54,6 +54,15 @@ fn a_described_building_is_a_configuration_without_a_diagnostic() {
 }
 
 #[test]
+fn what_is_described_is_named_as_it_is_written() {
+    let shown = |door, power| building(2, 60, door, power).to_string();
+    assert_eq!(shown(Some("mqtt"), None), "2 gate(s) each way, 120 room(s) on 2 floor(s)");
+    assert!(
+        shown(None, None).ends_with("no door and no power box, since `--door` and `--power` name no reader for them")
+    );
+}
+
+#[test]
 fn devices_with_several_channels_and_of_several_roles_are_shared_within_a_floor() {
     let site = site(&building(2, 9, Some("inveo-rfid-ind-m1,waveshare-relay-8ch"), None));
     let output = |id: &str| {

@@ -105,6 +105,17 @@ fn what_is_wrong_in_a_sheet_is_reported_at_its_row_and_column() {
         ),
         ("id,kind,zone,device.mqtt\n,door,1,native\n", "portals.csv:2:1: `id` is missing"),
         (
+            "id,kind,zone,device.mqtt,holdms,reader.unti\n\"a\nb\",door,1,native\n",
+            "portals.csv:1:5: `holdms`: unknown key; did you mean `hold_ms`?\n\
+             portals.csv:1:6: `reader.unti`: unknown key; did you mean `unit`?\n\
+             portals.csv:2:1: `id`: an identifier is 1 to 64 of A-Z a-z 0-9 _ - and begins with a letter or digit; got `a\\nb`",
+        ),
+        (
+            "id,kind,zone,device,device.mqtt\nd1,door,1,,native\nd1,door,1,,native\nd1,door,1,,native\n",
+            "portals.csv:1:5: `device` is a column too, and a value and a table with `device.mqtt` in it cannot both be there; remove one of the two columns\n\
+             portals.csv:3:1: `id`: `d1` is the id of `portals.csv:2`; give each portal its own (and so in 1 more rows)",
+        ),
+        (
             "id,kind,zone,reader.modbus,reader.unit,reader.profile,output.modbus,output.unit,output.profile\n\
              door-1,door,1,riser,,inveo-rfid-ind-m1,riser,2,waveshare-relay-8ch\n\
              door-2,door,2,riser,4,inveo-rfid-ind-m1,riser,3,waveshare-relay-8ch\n\

@@ -1,5 +1,5 @@
 //! Orders that the contract permits and nobody can mean: an enrolment that has ended already, a card that takes its own place, and one
-//! that takes the place of another person's. At a desk each is a slip of the hand. They are refused where single changes are ordered;
+//! that takes the place of another person's. Each is a slip of the hand. They are refused where single changes are ordered;
 //! a list has what has ended, too.
 
 use super::{Center, CenterError, Storage};

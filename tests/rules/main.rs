@@ -66,6 +66,7 @@ mod snapshots;
 mod stampede;
 mod streams;
 mod together;
+mod turns;
 mod unexpected_off;
 mod visitors;
 mod walk_throughs;

@@ -48,7 +48,7 @@ pub fn input(w: &mut World, overload: Option<bool>, restricted_load: Option<bool
 }
 
 /// The boxes that were switched on without an answer to a card.
-fn energised(seen: &Seen) -> Vec<&str> {
+pub fn energised(seen: &Seen) -> Vec<&str> {
     let order = |effect| match effect {
         &Effect::Order(PortalOrder::Energise { ref grant, announced: false }) => Some(grant.portal().as_str()),
         _ => None,
@@ -355,7 +355,7 @@ fn edge_arrears_paid_with_no_card_present_stays_off() {
 }
 
 /// Thirty rooms, each with a card in its box.
-fn thirty_rooms() -> World {
+pub fn thirty_rooms() -> World {
     let room = |n: u32| {
         let hours = Some(name("lights"));
         Portal {

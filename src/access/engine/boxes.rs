@@ -85,6 +85,9 @@ impl Engine {
             event(&mut power, &at, &mut actions);
         }
         self.deadlines.set(Due::Box(portal.clone()), power.due());
+        if power.waits_since().is_some() {
+            self.deadlines.set(Due::Turn, Some(self.again_from.max(now.mono)));
+        }
         self.observations.box_shows(portal, &shown, power.shown_cards());
         self.boxes.insert(portal.clone(), power);
         for order in actions.orders {
@@ -94,9 +97,6 @@ impl Engine {
             });
         }
         let stagger_ms = u64::from(self.policy.power_stagger_ms);
-        if let Some(turn) = actions.turn {
-            self.again_from = turn.plus_ms(stagger_ms);
-        }
         for note in &actions.notes {
             match note {
                 // It may be away: when it is back it is ordered off again.

@@ -10,6 +10,8 @@ use super::super::input::MessageKind;
 /// What has to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Due {
+    /// The next box that power comes back to.
+    Turn,
     /// A power box.
     Box(PortalId),
     /// A door or gate.

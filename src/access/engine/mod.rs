@@ -40,6 +40,7 @@ mod status;
 mod time;
 mod together;
 mod trips;
+mod turns;
 mod waiting;
 mod whereabouts;
 mod why;
@@ -140,7 +141,7 @@ pub struct Engine {
     /// Portals whose link is lost, and why.
     unlinked: Option<(BTreeSet<PortalId>, String)>,
     modes: BTreeMap<PortalId, Posture>,
-    /// When the next box whose relay fell may be switched on again.
+    /// When the next box may be switched on without being asked.
     again_from: Mono,
     /// Portals that were ordered a mode or off, and have not reported `online` since.
     missed_orders: BTreeSet<PortalId>,
@@ -262,6 +263,7 @@ impl Engine {
         for _ in 0..self.deadlines.len() {
             let Some(due) = self.deadlines.take_due(now.mono) else { break };
             match due {
+                Due::Turn => self.turn_due(now),
                 Due::Box(portal) => self.at_box(&portal, now, PowerBox::time_passed),
                 Due::Door(portal) => self.door_due(&portal, now),
                 Due::Meter(portal) => self.meter_due(&portal, now),

@@ -172,7 +172,8 @@ impl Engine {
     /// Answers; a box that rests is switched on at the end of its rest.
     fn answer(&mut self, request: &Request, decision: Decision, now: Now) {
         let resting = self.boxes.get(request.portal.as_str()).filter(|_| decision.is_grant());
-        let delay_ms = resting.and_then(|power| power.rest_left_ms(now.mono));
+        let delay_ms =
+            resting.and_then(|power| self.turn_left_ms(&request.portal, power, now).or(power.rest_left_ms(now.mono)));
         let (portal, id) = (request.portal.clone(), request.id.clone());
         self.order(PortalOrder::Answer { portal, id, decision, delay_ms });
     }

@@ -96,8 +96,6 @@ pub struct Actions {
     pub orders: Vec<Order>,
     /// For the audit and the alarms.
     pub notes: Vec<Note>,
-    /// It takes its turn then among boxes that are switched on without being asked; the next one comes after it.
-    pub turn: Option<Mono>,
 }
 
 /// An order to the relay.

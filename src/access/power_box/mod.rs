@@ -161,7 +161,9 @@ impl PowerBox {
     pub fn due(&self) -> Option<Mono> {
         let (of_power, of_relay) = match self.power {
             Power::Unknown { .. } => (None, None),
-            Power::Off { next, mismatch } => (next.map(|_| self.rest_until), mismatch.judge_at),
+            Power::Off { next, mismatch } => {
+                (next.filter(|_| self.waits_since().is_none()).map(|_| self.rest_until), mismatch.judge_at)
+            }
             Power::On { off_at, unexpected_off, .. } => match unexpected_off {
                 UnexpectedOff::Settling { judge_at } | UnexpectedOff::Staggered { judge_at } => {
                     (off_at, Some(judge_at))
@@ -186,15 +188,12 @@ impl PowerBox {
             }
             return self.holder_gone(at, out);
         }
-        let resting = self.rest_left_ms(at.now).is_some();
+        let resting = self.has_to_wait(at.now);
         let claimant_is_in = self.claim().and_then(PowerSource::card).is_some_and(|card| self.holds(card));
         match self.power {
             // The card that waits already keeps its place.
             Power::Off { next: Some(_), .. } if resting && claimant_is_in => {}
-            Power::Off { .. } | Power::Unknown { .. } if resting => {
-                self.is_next(PowerSource::Card(uid));
-                self.room = Room::Gives;
-            }
+            Power::Off { .. } | Power::Unknown { .. } if resting => self.is_next_card(uid),
             Power::Off { .. } | Power::On { .. } | Power::Unknown { .. } => {
                 self.switches_on(at);
                 self.unexpected_off_is(UnexpectedOff::No);
@@ -267,8 +266,7 @@ impl PowerBox {
         if relay == Some(false) && self.slots.is_empty() && matches!(self.power, Power::Off { next: None, .. }) {
             self.power = Power::Unknown { by: None };
         }
-        // What it reports when it is back is no presentation.
-        self.room = Room::Gives;
+        self.room_after_absence();
         self.unexpected_off_is(UnexpectedOff::No);
         for occupant in self.slots.values_mut() {
             if let Occupant::Card { shown, .. } = occupant {
@@ -279,7 +277,7 @@ impl PowerBox {
 
     /// A command switches on, now or after the rest, unless the room forbids it. What is on by a card that may stays on by the card.
     pub fn ordered_on(&mut self, at: &At<'_>, out: &mut Actions) {
-        let resting = self.rest_left_ms(at.now).is_some();
+        let resting = self.has_to_wait(at.now);
         let Ok(grant) = (at.rights)(PowerSource::Remote) else { return };
         match self.power {
             Power::Off { .. } | Power::Unknown { .. } if resting => self.is_next(PowerSource::Remote),
@@ -306,7 +304,7 @@ impl PowerBox {
 
     /// Rights may have changed: judges the one by which the box is on, will be on, or may be on.
     pub fn judge(&mut self, at: &At<'_>, out: &mut Actions) {
-        let Some(claim) = self.claim() else { return self.room_may_give(at, out) };
+        let Some(claim) = self.claim() else { return self.room_may_give(at) };
         let Some(denial) = at.denial(claim) else {
             // A right that came back within the delay counts if its card is still there.
             let still_there = claim.card().is_none_or(|uid| self.holds(uid));

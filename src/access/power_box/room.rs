@@ -20,8 +20,8 @@ pub(super) enum Room {
     Withholds,
     /// That has ended, and the box takes its turn when its rest is over.
     Rests,
-    /// The box has its turn, and waits for it.
-    Returns,
+    /// The box waits for its turn since then: those that wait are switched on one after another, whoever waits longest first.
+    Returns { since: Mono },
 }
 
 impl PowerBox {
@@ -53,19 +53,22 @@ impl PowerBox {
         }
     }
 
+    /// It is away. What it reports when it is back is no presentation: power does not come back to it then, unless it waited already.
+    pub(super) fn room_after_absence(&mut self) {
+        if self.room == Room::Withholds {
+            self.room = Room::Gives;
+        }
+    }
+
     /// Power may be back in the room: a card that was put in and that the box still shows takes its turn.
-    pub(super) fn room_may_give(&mut self, at: &At<'_>, out: &mut Actions) {
+    pub(super) fn room_may_give(&mut self, at: &At<'_>) {
         if self.room != Room::Withholds {
             return;
         }
         let put_in = |(uid, presented): &(CardUid, bool)| *presented && self.shows(*uid) && at.may(*uid);
         let Some((uid, _)) = self.cards().find(put_in) else { return };
-        let is_rested = self.rest_until <= at.now;
         self.is_next(PowerSource::Card(uid));
-        self.room = Room::Rests;
-        if is_rested {
-            self.take_turn(at, out);
-        }
+        self.room = if self.rest_until > at.now { Room::Rests } else { Room::Returns { since: at.now } };
     }
 
     /// Gets the power at the end of the rest.
@@ -86,13 +89,33 @@ impl PowerBox {
         self.rest_until = end;
     }
 
-    /// Its rest is over: it waits until the boxes before it are on. Whether it has to.
-    fn take_turn(&mut self, at: &At<'_>, out: &mut Actions) -> bool {
-        let turn = at.again_from.max(at.now);
-        self.rest_until = turn;
-        self.room = Room::Returns;
-        out.turn = Some(turn);
-        turn > at.now
+    /// Since when it waits for its turn; `None`: it does not.
+    #[must_use]
+    pub fn waits_since(&self) -> Option<Mono> {
+        match (self.room, self.power) {
+            (Room::Returns { since }, Power::Off { next: Some(_), .. }) => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Whether whoever asks for power has to wait: it rests, or its turn has not come.
+    pub(super) fn has_to_wait(&self, now: Mono) -> bool {
+        self.rest_left_ms(now).is_some() || self.waits_since().is_some()
+    }
+
+    /// This card was put in while it has to wait, and gets the power then.
+    pub(super) fn is_next_card(&mut self, uid: CardUid) {
+        if self.waits_since().is_none() {
+            self.room = Room::Gives;
+        }
+        self.is_next(PowerSource::Card(uid));
+    }
+
+    /// Its turn has come.
+    pub fn has_turn(&mut self, at: &At<'_>, out: &mut Actions) {
+        if let (Some(_), Power::Off { next: Some(next), .. }) = (self.waits_since(), self.power) {
+            self.switch_on_next(next, false, at, out);
+        }
     }
 
     /// It is switched on now.
@@ -126,19 +149,26 @@ impl PowerBox {
             *next = other.map(|(uid, _)| PowerSource::Card(uid));
         }
         if other.is_none() {
+            if matches!(self.room, Room::Rests | Room::Returns { .. }) {
+                self.room = Room::Gives;
+            }
             self.room_after(cause);
             out.orders.push(Order::Off(cause));
         }
     }
 
     pub(super) fn rest_over(&mut self, next: PowerSource, at: &At<'_>, out: &mut Actions) {
-        if self.room == Room::Rests && self.take_turn(at, out) {
-            return;
+        match self.room {
+            Room::Rests => self.room = Room::Returns { since: at.now },
+            Room::Returns { .. } => {}
+            Room::Gives | Room::Withholds => self.switch_on_next(next, next != PowerSource::Remote, at, out),
         }
+    }
+
+    fn switch_on_next(&mut self, next: PowerSource, announced: bool, at: &At<'_>, out: &mut Actions) {
         match (at.rights)(next) {
             Ok(grant) => {
                 self.switches_on(at);
-                let announced = next != PowerSource::Remote && self.room != Room::Returns;
                 out.orders.push(Order::On { grant, announced });
                 self.on_by(next, out);
             }

@@ -208,7 +208,8 @@ fn what_lies_under_the_name_of_the_next_segment_is_set_aside_and_not_written_int
     write(&mut opened, 61..=70);
     disk.crash(0);
     let found = open(&disk).2;
-    assert_eq!((found.state, found.next_n), (log_of(1..=70), 71), "{:?}", found.issues);
+    assert_eq!((found.state, found.next_n, found.issues), (log_of(1..=70), 71, vec![]));
+    assert_eq!(disk.list("damaged").unwrap(), [format!("{}.0", segment::file_name(61))]);
 }
 
 #[test]

@@ -250,7 +250,7 @@ impl<F: Fold> Keeper<F> {
         let (open, last, clear) = {
             let index = lock(&self.shared.index);
             let in_clear = |pair: &[Segment]| matches!(pair, [segment, _] if !segment.sealed);
-            let clear = index.segments.windows(2).filter(|pair| in_clear(pair)).filter_map(<[_]>::last).last();
+            let clear = index.segments.windows(2).filter(|pair| in_clear(pair)).filter_map(<[_]>::last).next_back();
             let clear = clear.filter(|_| self.shared.medium.seals()).map_or(0, |next| next.first_n.saturating_sub(1));
             (index.segments.last().map_or(0, |segment| segment.first_n), index.last, clear)
         };

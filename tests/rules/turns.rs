@@ -200,7 +200,7 @@ fn a_box_that_trips_in_the_lap_waits_for_its_own_rest_and_nobody_waits_for_it() 
     r.pass_ms(1);
     assert_eq!(r.on.last().map(|(_, portal)| portal.as_str()), Some("box-20"));
     let tripped = r.off["box-00"];
-    r.pass_ms(tripped + u64::from(r.w.setup.policy.trip_rest_ms) - r.w.elapsed_ms - 1);
+    r.pass_ms(tripped + r.w.setup.policy.trip_rest_ms - r.w.elapsed_ms - 1);
     assert!(!r.w.is_on("box-00"));
     r.pass_ms(1);
     assert!(r.w.is_on("box-00"));

@@ -3,6 +3,9 @@
 use super::*;
 use crate::store::segment::{EVENT_MAX, Header};
 
+/// What is done to a disk.
+type Harm<'a> = &'a dyn Fn(&MemoryDisk);
+
 /// A journal of 60 events, of which the center has 40; generations at 25 and 50.
 fn written() -> MemoryDisk {
     let disk = MemoryDisk::new();
@@ -69,7 +72,7 @@ fn a_journal_that_is_gone_as_a_whole_is_found_by_its_generations() {
 
 #[test]
 fn a_journal_without_its_mark_is_not_taken_for_whole_however_well_it_ends() {
-    let cases: [(&str, &dyn Fn(&MemoryDisk)); 2] = [
+    let cases: [(&str, Harm<'_>); 2] = [
         ("gone", &|disk| remove(disk, "journal/durable")),
         ("zeroed", &|disk| disk.damage("journal/durable", |bytes| bytes.fill(0))),
     ];
@@ -145,7 +148,7 @@ fn change_header(disk: &MemoryDisk, change: impl Fn(Header) -> Header) {
 fn a_number_that_no_event_can_have_is_damage_of_its_file_and_no_panic() {
     let seals = |n| [marks::seal(n), vec![0; 500], marks::seal(n)].concat();
     for n in [EVENT_MAX + 1, u64::MAX - 40, u64::MAX - 1, u64::MAX] {
-        let named: [(&str, &str, &dyn Fn(&MemoryDisk)); 7] = [
+        let named: [(&str, &str, Harm<'_>); 7] = [
             ("durable", "journal/durable", &|disk| put(disk, "journal/durable", &seals(n))),
             ("acked", "journal/acked", &|disk| put(disk, "journal/acked", &marks::seal(n))),
             ("name", &format!("journal/{}", segment::file_name(n)), &|disk| {

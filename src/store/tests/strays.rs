@@ -43,7 +43,7 @@ fn a_directory_a_pipe_a_socket_or_a_link_to_one_is_named_left_alone_and_never_op
         assert!(name(n).symlink_metadata().is_ok(), "{n} is left alone");
     }
     store.append((10..=12).map(record).collect());
-    let _ = store.close_blocking();
+    assert_eq!(store.close_blocking(), Closed::Drained);
     assert_eq!(numbers(&store), (1..=12).collect::<Vec<_>>(), "the audit is read");
 }
 
@@ -57,7 +57,7 @@ fn a_pipe_in_the_place_of_a_mark_or_of_a_generations_file_stops_nothing() {
         assert!(verify(dir.path(), None).unwrap().broken.is_some(), "{place}");
         let (store, _, recovered) = Store::open::<EventLog>(dir.path(), small()).unwrap();
         assert_eq!(recovered.state, log_of(1..=9), "{place}");
-        let _ = store.close_blocking();
+        assert_eq!(store.close_blocking(), Closed::Drained);
     }
     let dir = tempfile::tempdir().unwrap();
     written(dir.path());
@@ -67,7 +67,7 @@ fn a_pipe_in_the_place_of_a_mark_or_of_a_generations_file_stops_nothing() {
     assert_eq!(verify(dir.path(), None).unwrap().broken, None);
     let (store, _, recovered) = Store::open::<EventLog>(dir.path(), small()).unwrap();
     assert_eq!((&recovered.state, recovered.integrity), (&log_of(1..=9), Integrity::Complete));
-    let _ = store.close_blocking();
+    assert_eq!(store.close_blocking(), Closed::Drained);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! everything that survives; which gates make up an area is the configuration's business and is handed in.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
@@ -48,8 +49,8 @@ pub struct Passage {
 /// Where all cards are. See the module's head.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
-    /// The newest passage first, at most one a gate.
-    cards: HashMap<CardUid, Vec<Passage>, RandomState>,
+    /// The newest passage first, at most one a gate. Shared with whoever lists where all cards were at one moment.
+    cards: HashMap<CardUid, Arc<Vec<Passage>>, RandomState>,
     /// The gates and doors that ever reported that somebody passed.
     reporting: BTreeSet<PortalId>,
     /// The names in use, so that each is in memory once.
@@ -60,12 +61,27 @@ impl Presence {
     /// The last passages of a card, the newest first, at most one a gate.
     #[must_use]
     pub fn of(&self, uid: &CardUid) -> &[Passage] {
-        self.cards.get(uid).map_or(&[], Vec::as_slice)
+        self.cards.get(uid).map_or(&[], |passages| passages.as_slice())
     }
 
     /// All cards with a passage, in no order.
     pub fn all(&self) -> impl Iterator<Item = (CardUid, &[Passage])> {
         self.cards.iter().map(|(uid, passages)| (*uid, passages.as_slice()))
+    }
+
+    /// All cards with a passage as they are now, in no order: nothing is copied that a card has, so this is quick.
+    pub(super) fn at_this_moment(&self) -> Vec<(CardUid, Arc<Vec<Passage>>)> {
+        self.cards.iter().map(|(uid, passages)| (*uid, Arc::clone(passages))).collect()
+    }
+
+    /// Every passage, to change it.
+    fn each(&mut self) -> impl Iterator<Item = &mut Passage> {
+        self.cards.values_mut().flat_map(|passages| Arc::make_mut(passages))
+    }
+
+    /// Every passage of one card, to change it.
+    fn each_of(&mut self, uid: &CardUid) -> impl Iterator<Item = &mut Passage> {
+        self.cards.get_mut(uid).into_iter().flat_map(|passages| Arc::make_mut(passages))
     }
 
     /// Whether the portal ever reported that somebody passed, so that a release alone is no passage there.
@@ -89,7 +105,7 @@ impl Presence {
         for passage in &mut passages {
             passage.portal = self.name(&passage.portal);
         }
-        self.cards.insert(uid, passages);
+        self.cards.insert(uid, Arc::new(passages));
     }
 
     /// Where these cards passed is not known any more.
@@ -128,12 +144,12 @@ impl Presence {
             }
             // Its gate did not do that release, as far as is known.
             Event::NotTaken { portal, who, .. } if !self.reports_passing(portal) => {
-                let passages = who.uid.and_then(|uid| self.cards.get_mut(&uid));
-                passages.into_iter().flatten().filter(|passage| passage.portal == *portal).for_each(Passage::doubt);
+                let Some(uid) = who.uid else { return };
+                self.each_of(&uid).filter(|passage| passage.portal == *portal).for_each(Passage::doubt);
             }
             Event::Config { mark: Mark::Forgiven(forgiveness), .. } => self.forgive(forgiveness),
             Event::LogGap { cause: GapCause::Damaged | GapCause::NotWritten, .. } => {
-                self.cards.values_mut().flatten().for_each(Passage::doubt);
+                self.each().for_each(Passage::doubt);
             }
             _ => {}
         }
@@ -151,7 +167,7 @@ impl Presence {
             self.forget_oldest();
         }
         let portal = self.name(portal);
-        let passages = self.cards.entry(uid).or_default();
+        let passages = Arc::make_mut(self.cards.entry(uid).or_default());
         passages.retain(|passage| passage.portal != portal);
         passages.truncate(PASSAGES_MAX - 1);
         let (moment, forgiven) = (event.moment(), certainty == Certainty::Doubtful);
@@ -159,7 +175,7 @@ impl Presence {
     }
 
     fn forget_oldest(&mut self) {
-        let newest = |passages: &Vec<Passage>| passages.first().map_or(0, |passage| passage.moment.n);
+        let newest = |passages: &Arc<Vec<Passage>>| passages.first().map_or(0, |passage| passage.moment.n);
         let mut numbers: Vec<u64> = self.cards.values().map(newest).collect();
         let place = numbers.len() / 10;
         let (_, last_to_go, _) = numbers.select_nth_unstable(place);
@@ -175,8 +191,8 @@ impl Presence {
             ForgivenBy::Command | ForgivenBy::Operator | ForgivenBy::Daily => passage.forgiven = true,
         };
         match cards {
-            CardSet::All => self.cards.values_mut().flatten().filter(concerned).for_each(pardon),
-            CardSet::One(uid) => self.cards.get_mut(uid).into_iter().flatten().filter(concerned).for_each(pardon),
+            CardSet::All => self.each().filter(concerned).for_each(pardon),
+            CardSet::One(uid) => self.each_of(uid).filter(concerned).for_each(pardon),
         }
     }
 }

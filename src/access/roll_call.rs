@@ -1,25 +1,95 @@
 //! Where people are, for a person who asks: where a card or a holder was last seen, and who is inside now. Made from the passages
 //! through the gates (`presence.rs`) and the cards in the power boxes.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Moment, Outcome};
-use super::id::{CardUid, ClockTrust, Holder, PortalId, Timestamp, Zone};
+use super::id::{CardUid, ClockTrust, Holder, PortalId, Timestamp};
 use super::portal::Direction;
 use super::presence::{Certainty, Passage};
 
-/// Whose whereabouts are asked for.
+/// Whose whereabouts are asked for: those of this card and of all cards of this holder, because what a person types may be either.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sought {
-    /// Those of this card and of all cards of this holder: what a person types may be either.
-    Named {
-        /// The card.
-        uid: Option<CardUid>,
-        /// The holder.
+pub struct Sought {
+    /// The card.
+    pub uid: Option<CardUid>,
+    /// The holder.
+    pub holder: Option<Holder>,
+}
+
+/// Which passages are asked for, and which of them are not certain.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Area {
+    /// The portals of the zone that was asked for; `None`: all.
+    pub of_zone: Option<BTreeSet<PortalId>>,
+    /// The portals of the areas that people may leave without being read now.
+    pub open: BTreeSet<PortalId>,
+}
+
+impl Area {
+    /// A card's passages through the gates, and its power boxes; nothing if there are none here.
+    pub fn seen(
+        &self,
+        uid: CardUid,
         holder: Option<Holder>,
-    },
-    /// Those of everybody inside the building, or inside the area of this zone's gates.
-    Inside(Option<Zone>),
+        passages: &[Passage],
+        boxes: &[PortalId],
+    ) -> Option<Whereabouts> {
+        let is_there = |id: &PortalId| self.of_zone.as_ref().is_none_or(|portals| portals.contains(id));
+        let mut seen: Vec<Seen> = passages.iter().filter(|passage| is_there(&passage.portal)).map(Seen::from).collect();
+        for seen in seen.iter_mut().filter(|seen| self.open.contains(&seen.portal)) {
+            seen.certainty = Certainty::Doubtful;
+        }
+        let boxes: Vec<_> = boxes.iter().filter(|id| is_there(id)).cloned().collect();
+        (!seen.is_empty() || !boxes.is_empty()).then_some(Whereabouts { uid, holder, seen, boxes })
+    }
+}
+
+/// Where all cards were at one moment. It is quick to take and long to work out, so whoever asks does the latter while the gateway
+/// decides on.
+#[derive(Clone, Debug)]
+pub struct RollCall {
+    pub(super) passed: Vec<(CardUid, Arc<Vec<Passage>>)>,
+    pub(super) in_boxes: HashMap<CardUid, Vec<PortalId>, RandomState>,
+    pub(super) area: Area,
+}
+
+/// Whose a card is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Whose, if that is known.
+    pub holder: Option<Holder>,
+    /// It is not the holder's any more.
+    pub is_dead: bool,
+}
+
+impl RollCall {
+    /// The cards, in order: whose each of them is has to be known for the list.
+    #[must_use]
+    pub fn cards(&self) -> Vec<CardUid> {
+        let all = self.passed.iter().map(|(uid, _)| uid).chain(self.in_boxes.keys()).copied();
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Who is inside, with whose each of [`RollCall::cards`] is, in that order.
+    #[must_use]
+    pub fn people(mut self, held: Vec<Held>) -> Vec<Whereabouts> {
+        let held: HashMap<CardUid, Held, RandomState> = self.cards().into_iter().zip(held).collect();
+        let holder = |uid: &CardUid| held.get(uid).and_then(|held| held.holder.clone());
+        let mut all = Vec::new();
+        for (uid, passages) in self.passed {
+            let boxes = self.in_boxes.remove(&uid).unwrap_or_default();
+            all.extend(self.area.seen(uid, holder(&uid), &passages, &boxes));
+        }
+        for (uid, boxes) in self.in_boxes {
+            all.extend(self.area.seen(uid, holder(&uid), &[], &boxes));
+        }
+        inside(all, |uid| held.get(uid).is_some_and(|held| held.is_dead))
+    }
 }
 
 /// One passage of a card.
@@ -90,8 +160,7 @@ impl Whereabouts {
 /// Who is inside, one entry a holder, sorted by holder, then by card: the roll-call. A card that nobody is known to hold stands for
 /// itself. Of several cards of a holder the one that passed last counts; a dead one on its way out is not the holder's any more and
 /// counts only where no other was seen, so that whoever leaves with it takes nobody off the list.
-#[must_use]
-pub fn inside(mut all: Vec<Whereabouts>, is_dead: impl Fn(&CardUid) -> bool) -> Vec<Whereabouts> {
+fn inside(mut all: Vec<Whereabouts>, is_dead: impl Fn(&CardUid) -> bool) -> Vec<Whereabouts> {
     let counts_less = |card: &Whereabouts| match card.seen.first() {
         Some(last) => u8::from(last.direction == Direction::Out && is_dead(&card.uid)),
         None => 2,

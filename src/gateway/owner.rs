@@ -9,7 +9,7 @@ use super::answers::{Answers, Ordered};
 use super::dispatch::{Dispatch, RETRY_MS};
 use super::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, gauge};
 use super::ports::{
-    Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, PortalOrder, PortalOutlets, Progress, Readiness, Reload, StateReport,
+    Ask, OperatorRefusal, PortalOrder, PortalOutlets, Progress, Readiness, Reload, SLICE_CARDS_MAX, StateReport,
     UplinkOrder,
 };
 use super::publication::{Digested, Digests, Lines, Publication, Work};
@@ -205,8 +205,10 @@ impl GatewayCore {
             }
             Ask::IsKnown { uid, answer } => answer.send(self.engine.state().list.card(&uid).is_some()).is_err(),
             Ask::Whereabouts { sought, answer } => answer.send(self.engine.whereabouts(&sought, now)).is_err(),
+            Ask::RollCall { zone, answer } => answer.send(self.engine.roll_call(zone.as_ref(), now)).is_err(),
+            Ask::Held { cards, answer } => answer.send(self.engine.held(&cards)).is_err(),
             Ask::MayOpen { portal, places, answer } => {
-                let end = places.end.min(places.start.saturating_add(MAY_OPEN_CARDS_MAX));
+                let end = places.end.min(places.start.saturating_add(SLICE_CARDS_MAX));
                 answer.send(self.engine.may_open(&portal, places.start..end, now)).is_err()
             }
             Ask::Status { answer } => answer.send(self.state(now)).is_err(),

@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::access::change::{ErrorCode, OpError};
 pub use crate::access::effect::PortalOrder;
 use crate::access::effect::{Ack, Alarm, QueryResult, Reply, Resync};
-use crate::access::id::{CardUid, PortalId, Timestamp};
+use crate::access::id::{CardUid, PortalId, Timestamp, Zone};
 use crate::access::input::{Actor, Input, Operator, PortalReport, Receipt};
-use crate::access::roll_call::{MayOpen, Sought, Whereabouts};
+use crate::access::roll_call::{Held, MayOpen, RollCall, Sought, Whereabouts};
 use crate::access::rules::Rules;
 use crate::wire::envelope::StreamSpec;
 pub use crate::wire::state::StateReport;
@@ -29,8 +29,8 @@ pub const UPLINK_ORDERS_MAX: usize = 4096;
 /// Questions of operators under way.
 pub const ASKS_MAX: usize = 64;
 
-/// Cards that are judged for one question, so that no decision waits longer than some hundred microseconds for it.
-pub const MAY_OPEN_CARDS_MAX: usize = 256;
+/// Cards that are judged or looked up for one question, so that no decision waits longer than some hundred microseconds for it.
+pub const SLICE_CARDS_MAX: usize = 256;
 
 /// A question to the running gateway that is no input of the rules.
 #[derive(Debug)]
@@ -51,18 +51,32 @@ pub enum Ask {
         /// The answer.
         answer: oneshot::Sender<bool>,
     },
-    /// Where somebody was last seen, or who is inside.
+    /// Where somebody was last seen.
     Whereabouts {
-        /// Whose.
+        /// Who.
         sought: Sought,
-        /// The answer; an error names an unknown zone.
-        answer: oneshot::Sender<Result<Vec<Whereabouts>, String>>,
+        /// The answer.
+        answer: oneshot::Sender<Vec<Whereabouts>>,
+    },
+    /// Where all cards are now.
+    RollCall {
+        /// In the area of this zone's gates; in the building if `None`.
+        zone: Option<Zone>,
+        /// The answer, to be worked out by whoever asks; an error names an unknown zone.
+        answer: oneshot::Sender<Result<RollCall, String>>,
+    },
+    /// Whose these cards are.
+    Held {
+        /// At most [`SLICE_CARDS_MAX`].
+        cards: Vec<CardUid>,
+        /// The answer, in that order.
+        answer: oneshot::Sender<Vec<Held>>,
     },
     /// Which cards at these places of the list a portal would admit now.
     MayOpen {
         /// Where.
         portal: PortalId,
-        /// The slice of the list; at most [`MAY_OPEN_CARDS_MAX`].
+        /// The slice of the list; at most [`SLICE_CARDS_MAX`].
         places: Range<usize>,
         /// The cards, and how many places the list has; an error names an unknown portal.
         answer: oneshot::Sender<Result<(Vec<MayOpen>, usize), String>>,

@@ -8,11 +8,12 @@ use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::task::spawn_blocking;
 
 use super::api::{Asked, Pages, ask, body, refuse};
 use crate::access::id::{PortalId, Zone};
-use crate::access::roll_call::Sought;
-use crate::gateway::ports::{Ask, MAY_OPEN_CARDS_MAX};
+use crate::access::roll_call::{Held, RollCall, Sought};
+use crate::gateway::ports::{Ask, SLICE_CARDS_MAX};
 
 pub(super) fn routes(pages: Pages) -> Router {
     Router::new()
@@ -45,33 +46,51 @@ async fn whereabouts(State(pages): State<Pages>, Asked(asked): Asked<WhereFor>) 
     if uid.is_none() && holder.is_none() {
         return refuse(StatusCode::BAD_REQUEST, format!("`{}` is neither a UID nor a holder", asked.who));
     }
-    let sought = Sought::Named { uid, holder };
+    let sought = Sought { uid, holder };
     match ask(&pages, |answer| Ask::Whereabouts { sought, answer }).await {
-        Ok(Ok(cards)) => body(&json!({ "cards": cards })),
-        Ok(Err(message)) => refuse(StatusCode::NOT_FOUND, message),
+        Ok(cards) => body(&json!({ "cards": cards })),
         Err(refused) => refused,
     }
 }
 
+/// Where everybody is, is of one moment. What takes time is done while the gateway decides on: the list is worked out on another thread,
+/// and whose the cards are is asked in slices, so a card that the center changes meanwhile counts as it was or as it is.
 async fn roll_call(State(pages): State<Pages>, Asked(asked): Asked<RollCallFor>) -> Response {
     let zone = match asked.zone.map(|zone| zone.parse::<Zone>()).transpose() {
         Ok(zone) => zone,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
     };
-    match ask(&pages, |answer| Ask::Whereabouts { sought: Sought::Inside(zone), answer }).await {
-        Ok(Ok(inside)) => {
-            let entry = |card: &crate::access::roll_call::Whereabouts| {
-                let mut entry = json!(card);
-                if let Some(fields) = entry.as_object_mut() {
-                    fields.insert("certainty".to_owned(), json!(card.certainty()));
-                }
-                entry
-            };
-            body(&json!({ "inside": inside.iter().map(entry).collect::<Vec<_>>() }))
+    let taken = match ask(&pages, |answer| Ask::RollCall { zone, answer }).await {
+        Ok(Ok(taken)) => taken,
+        Ok(Err(message)) => return refuse(StatusCode::NOT_FOUND, message),
+        Err(refused) => return refused,
+    };
+    let Ok((cards, taken)) = spawn_blocking(|| (taken.cards(), taken)).await else {
+        return not_listed();
+    };
+    let mut held = Vec::with_capacity(cards.len());
+    for slice in cards.chunks(SLICE_CARDS_MAX) {
+        match ask(&pages, |answer| Ask::Held { cards: slice.to_vec(), answer }).await {
+            Ok(of_slice) => held.extend(of_slice),
+            Err(refused) => return refused,
         }
-        Ok(Err(message)) => refuse(StatusCode::NOT_FOUND, message),
-        Err(refused) => refused,
     }
+    spawn_blocking(|| listed(taken, held)).await.unwrap_or_else(|_| not_listed())
+}
+
+fn not_listed() -> Response {
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "the list could not be made; ask again")
+}
+
+fn listed(taken: RollCall, held: Vec<Held>) -> Response {
+    let entry = |card: &crate::access::roll_call::Whereabouts| {
+        let mut entry = json!(card);
+        if let Some(fields) = entry.as_object_mut() {
+            fields.insert("certainty".to_owned(), json!(card.certainty()));
+        }
+        entry
+    };
+    body(&json!({ "inside": taken.people(held).iter().map(entry).collect::<Vec<_>>() }))
 }
 
 /// The list is judged in slices, between which the gateway decides on: a card that changes meanwhile counts as it was or as it is.
@@ -83,11 +102,11 @@ async fn may_open(State(pages): State<Pages>, Asked(asked): Asked<MayFor>) -> Re
     let mut cards = Vec::new();
     let mut from = 0;
     loop {
-        let places = from..from + MAY_OPEN_CARDS_MAX;
+        let places = from..from + SLICE_CARDS_MAX;
         match ask(&pages, |answer| Ask::MayOpen { portal: portal.clone(), places, answer }).await {
             Ok(Ok((granted, len))) => {
                 cards.extend(granted);
-                from += MAY_OPEN_CARDS_MAX;
+                from += SLICE_CARDS_MAX;
                 if from >= len {
                     return body(&json!({ "portal": portal, "cards": cards }));
                 }

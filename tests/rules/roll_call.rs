@@ -5,12 +5,18 @@ use dormgate::access::id::{CardUid, Holder};
 use dormgate::access::input::{Input, Operator};
 use dormgate::access::portal::{Direction, Posture};
 use dormgate::access::presence::Certainty;
-use dormgate::access::roll_call::{Sought, Whereabouts};
+use dormgate::access::roll_call::{RollCall, Sought, Whereabouts};
 
 use crate::world::{World, name, op, uid};
 
+/// The list, with whose the cards are now.
+fn people(w: &World, taken: RollCall) -> Vec<Whereabouts> {
+    let held = w.engine.held(&taken.cards());
+    taken.people(held)
+}
+
 fn inside(w: &World, zone: Option<&str>) -> Vec<(String, Certainty)> {
-    let found = w.engine.whereabouts(&Sought::Inside(zone.map(name)), w.now()).unwrap();
+    let found = people(w, w.engine.roll_call(zone.map(name).as_ref(), w.now()).unwrap());
     let entry = |card: Whereabouts| (card.holder.clone().map_or(String::new(), |h| h.to_string()), card.certainty());
     found.into_iter().map(entry).collect()
 }
@@ -36,7 +42,7 @@ fn whoever_entered_last_is_inside_and_how_certain_that_is_is_named() {
     let expected = listed(&[("p2", Certainty::Granted), ("p3", Certainty::Granted)]);
     assert_eq!(inside(&w, None), expected);
     assert_eq!(inside(&w, Some("lobby")), expected);
-    assert!(w.engine.whereabouts(&Sought::Inside(Some(name("412"))), w.now()).unwrap_err().contains("`412`"));
+    assert!(w.engine.roll_call(Some(&name("412")), w.now()).unwrap_err().contains("`412`"));
     // From now on the gate reports who passes.
     w.see("gate-in", "A");
     w.passed("gate-in", Direction::In);
@@ -66,8 +72,8 @@ fn while_a_gate_is_held_open_by_free_access_nobody_inside_is_certain() {
     w.operator("gate-out", Posture::FreeAccess);
     let doubtful = listed(&[("p1", Certainty::Doubtful)]);
     assert_eq!(inside(&w, None), doubtful);
-    let of_the_card = Sought::Named { uid: Some(uid("A")), holder: None };
-    assert_eq!(w.engine.whereabouts(&of_the_card, w.now()).unwrap()[0].seen[0].certainty, Certainty::Doubtful);
+    let of_the_card = Sought { uid: Some(uid("A")), holder: None };
+    assert_eq!(w.engine.whereabouts(&of_the_card, w.now())[0].seen[0].certainty, Certainty::Doubtful);
     // Free access turns into a fire, and a restart is between.
     w.fire("door-412", true);
     assert_eq!(inside(&w, None), doubtful);
@@ -103,7 +109,7 @@ fn a_card_in_a_box_is_inside_and_two_cards_of_a_holder_are_one_person() {
     let mut w = three();
     w.see("gate-out", "A");
     w.sits("power-412", "A", Some(true));
-    let found = w.engine.whereabouts(&Sought::Inside(None), w.now()).unwrap();
+    let found = people(&w, w.engine.roll_call(None, w.now()).unwrap());
     assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Doubtful)]));
     assert_eq!(found[0].boxes, [name("power-412")]);
     w.leave("power-412");
@@ -116,6 +122,28 @@ fn a_card_in_a_box_is_inside_and_two_cards_of_a_holder_are_one_person() {
     w.enrol("D", "p2", "gate:*");
     w.see("gate-out", "D");
     assert_eq!(inside(&w, None), [], "the new card went out");
+}
+
+/// Who asks works the list out while the gateway decides on.
+#[test]
+fn the_list_is_of_the_moment_in_which_it_was_taken_whatever_happens_until_it_is_read() {
+    let mut w = three();
+    w.see("gate-in", "A");
+    w.see("gate-in", "B");
+    w.sits("power-412", "C", Some(false));
+    let taken = w.engine.roll_call(None, w.now()).unwrap();
+    assert_eq!(taken.cards(), [uid("A"), uid("B"), uid("C")]);
+    w.pass_s(1);
+    w.see("gate-out", "A");
+    w.leave("power-412");
+    w.operator("gate-out", Posture::FreeAccess);
+    w.operator("gate-out", Posture::Secure);
+    assert_eq!(inside(&w, None), listed(&[("p2", Certainty::Doubtful)]));
+    let of_then: Vec<_> = people(&w, taken).into_iter().map(|card| (card.holder.clone(), card.certainty())).collect();
+    let who = |holder: &str, certainty| (Some(name::<Holder>(holder)), certainty);
+    let granted = |holder| who(holder, Certainty::Granted);
+    assert_eq!(of_then, [granted("p1"), granted("p2"), who("p3", Certainty::Doubtful)]);
+    w.assert_replay_is_life();
 }
 
 #[test]
@@ -168,7 +196,7 @@ fn a_card_and_a_holder_are_found_by_what_a_person_types() {
     w.pass_s(60);
     w.see("gate-out", "A");
     let sought = |uid: Option<CardUid>, holder: Option<Holder>| {
-        let found = w.engine.whereabouts(&Sought::Named { uid, holder }, w.now()).unwrap();
+        let found = w.engine.whereabouts(&Sought { uid, holder }, w.now());
         found
             .iter()
             .map(|card| (card.uid, card.seen.iter().map(|s| s.portal.to_string()).collect()))
@@ -189,8 +217,8 @@ fn where_the_cards_of_a_holder_passed_is_forgotten_when_its_events_are_erased_an
         w.see("gate-in", card);
     }
     let sought = |w: &World, holder: &str| {
-        let sought = Sought::Named { uid: None, holder: Some(name(holder)) };
-        w.engine.whereabouts(&sought, w.now()).unwrap().len()
+        let sought = Sought { uid: None, holder: Some(name(holder)) };
+        w.engine.whereabouts(&sought, w.now()).len()
     };
     assert_eq!((sought(&w, "p1"), sought(&w, "p2")), (2, 1));
     let erase = Operator::Erase { holder: name("p1"), detail: "li orders it".to_owned() };

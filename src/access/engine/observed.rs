@@ -206,9 +206,9 @@ impl Observations {
         }
     }
 
-    /// The cards that lie in a box, in no order.
-    pub(super) fn in_boxes(&self) -> impl Iterator<Item = CardUid> {
-        self.in_boxes.keys().copied()
+    /// The cards that lie in a box, and in which.
+    pub(super) fn in_boxes(&self) -> &HashMap<CardUid, Vec<PortalId>, RandomState> {
+        &self.in_boxes
     }
 
     /// The boxes in which a card lies.

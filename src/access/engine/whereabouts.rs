@@ -8,8 +8,7 @@ use super::super::event::{Event, Flush, ForgivenBy, Forgiveness, Mark};
 use super::super::id::{CardUid, Now, PortalId, Timestamp, Zone};
 use super::super::input::CardSet;
 use super::super::portal::{Portal, PortalKind, Posture};
-use super::super::presence::Certainty;
-use super::super::roll_call::{self, Seen, Sought, Whereabouts};
+use super::super::roll_call::{Area, Held, RollCall, Sought, Whereabouts};
 use super::Engine;
 
 /// How long after a time of day it is surely not yet the next one, in milliseconds.
@@ -76,60 +75,51 @@ impl Engine {
         self.portal(id.as_str()).filter(|p| p.kind == PortalKind::Gate)
     }
 
-    /// Where somebody was last seen, or who is inside. Cards of which nothing is known are left out.
+    /// Where somebody was last seen. Cards of which nothing is known are left out.
+    #[must_use]
+    pub fn whereabouts(&self, sought: &Sought, now: Now) -> Vec<Whereabouts> {
+        let of_holder = sought.holder.iter().flat_map(|holder| self.state.list.uids_of(holder));
+        let cards: BTreeSet<CardUid> = sought.uid.iter().copied().chain(of_holder).collect();
+        let area = Area { of_zone: None, open: self.areas_held_open(now) };
+        let seen = |uid: CardUid| {
+            let (passages, boxes) = (self.state.presence.of(&uid), self.observations.boxes_of(&uid));
+            area.seen(uid, self.holder_of(Some(&uid)), passages, boxes)
+        };
+        let mut found: Vec<_> = cards.into_iter().filter_map(seen).collect();
+        found.sort_by_key(|card| std::cmp::Reverse(card.seen.first().map(|seen| seen.n)));
+        found
+    }
+
+    /// Where all cards are now, in the building or in the area of this zone's gates.
     ///
     /// # Errors
     /// When no gate has the zone that is asked for; the text names it.
-    pub fn whereabouts(&self, sought: &Sought, now: Now) -> Result<Vec<Whereabouts>, String> {
-        match sought {
-            Sought::Named { uid, holder } => {
-                let of_holder = holder.iter().flat_map(|holder| self.state.list.uids_of(holder));
-                let cards: BTreeSet<CardUid> = uid.iter().copied().chain(of_holder).collect();
-                let open = self.areas_held_open(now);
-                let mut found: Vec<_> = cards.into_iter().filter_map(|uid| self.seen_in(uid, None, &open)).collect();
-                found.sort_by_key(|card| std::cmp::Reverse(card.seen.first().map(|seen| seen.n)));
-                Ok(found)
-            }
-            Sought::Inside(zone) => {
-                let is_gate = |p: &Portal| p.kind == PortalKind::Gate && Some(&p.zone) == zone.as_ref();
-                if let Some(zone) = zone.as_ref().filter(|_| !self.portals.iter().any(is_gate)) {
-                    return Err(format!("no gate has the zone `{zone}`"));
-                }
-                let passed = self.state.presence.all().map(|(uid, _)| uid);
-                let cards: BTreeSet<CardUid> = passed.chain(self.observations.in_boxes()).collect();
-                let open = self.areas_held_open(now);
-                let all = cards.into_iter().filter_map(|uid| self.seen_in(uid, zone.as_ref(), &open));
-                let standing = |uid: &CardUid| self.state.list.card(uid).map(|card| card.standing());
-                let is_dead = |uid: &CardUid| standing(uid).is_some_and(|standing| !standing.is_disjoint(DEAD));
-                Ok(roll_call::inside(all.collect(), is_dead))
-            }
+    pub fn roll_call(&self, zone: Option<&Zone>, now: Now) -> Result<RollCall, String> {
+        let is_gate = |p: &Portal| p.kind == PortalKind::Gate && Some(&p.zone) == zone;
+        if let Some(zone) = zone.filter(|_| !self.portals.iter().any(is_gate)) {
+            return Err(format!("no gate has the zone `{zone}`"));
         }
+        let of = |zone: &Zone| self.portals.iter().filter(|p| p.zone == *zone).map(|p| p.id.clone()).collect();
+        let area = Area { of_zone: zone.map(of), open: self.areas_held_open(now) };
+        let (passed, in_boxes) = (self.state.presence.at_this_moment(), self.observations.in_boxes().clone());
+        Ok(RollCall { passed, in_boxes, area })
     }
 
-    /// The areas that people may leave without being read, because a gate is held open now. In a fire the list stays what it was when
-    /// the fire began.
-    fn areas_held_open(&self, now: Now) -> BTreeSet<&Zone> {
+    /// Whose these cards are: a roll-call asks for them in slices.
+    #[must_use]
+    pub fn held(&self, cards: &[CardUid]) -> Vec<Held> {
+        let held = |uid: &CardUid| {
+            let Some(card) = self.state.list.card(uid) else { return Held::default() };
+            Held { holder: card.holder().cloned(), is_dead: !card.standing().is_disjoint(DEAD) }
+        };
+        cards.iter().map(held).collect()
+    }
+
+    /// The portals of the areas that people may leave without being read, because a gate is held open now. In a fire the list stays what
+    /// it was when the fire began.
+    fn areas_held_open(&self, now: Now) -> BTreeSet<PortalId> {
         let is_open = |p: &&Portal| p.kind == PortalKind::Gate && self.posture(p, now) == Posture::FreeAccess;
-        self.portals.iter().filter(is_open).map(|p| &p.zone).collect()
-    }
-
-    /// A card's passages through the gates, and its power boxes; of one zone only, if it is given. In the areas that are `open` no
-    /// passage is certain.
-    fn seen_in(&self, uid: CardUid, zone: Option<&Zone>, open: &BTreeSet<&Zone>) -> Option<Whereabouts> {
-        let is_there =
-            |id: &PortalId| zone.is_none_or(|zone| self.portal(id.as_str()).is_some_and(|p| p.zone == *zone));
-        let passages = self.state.presence.of(&uid).iter().filter(|passage| is_there(&passage.portal));
-        let is_open = |id: &PortalId| self.portal(id.as_str()).is_some_and(|p| open.contains(&p.zone));
-        let mut seen: Vec<Seen> = passages.map(Seen::from).collect();
-        for seen in seen.iter_mut().filter(|seen| is_open(&seen.portal)) {
-            seen.certainty = Certainty::Doubtful;
-        }
-        let boxes: Vec<_> = self.observations.boxes_of(&uid).iter().filter(|id| is_there(id)).cloned().collect();
-        (!seen.is_empty() || !boxes.is_empty()).then(|| Whereabouts {
-            uid,
-            holder: self.holder_of(Some(&uid)),
-            seen,
-            boxes,
-        })
+        let zones: BTreeSet<&Zone> = self.portals.iter().filter(is_open).map(|p| &p.zone).collect();
+        self.portals.iter().filter(|p| zones.contains(&p.zone)).map(|p| p.id.clone()).collect()
     }
 }

@@ -6,7 +6,6 @@ use dormgate::access::id::Holder;
 use dormgate::access::input::{Input, Operator};
 use dormgate::access::policy::{Place, Policy, RevokePower, Severity, Walk};
 use dormgate::access::portal::{Portal, PortalKind, Posture};
-use dormgate::access::roll_call::Sought;
 use dormgate::config::AuditAckBy;
 use dormgate::mqtt::MessageId;
 use dormgate::uplink::feed::{BATCH_EVENTS_MAX, Feed};
@@ -128,7 +127,9 @@ fn outage_transfer_fire_fire_input_during_lockdown() {
     let modes = seen.0.iter().take_while(|e| matches!(e, Effect::Order(PortalOrder::Mode { .. }))).count();
     assert_eq!((modes, opened(&seen)), (5, 5), "every gate and door, before anything is written");
     let inside = |w: &World| -> Vec<Option<Holder>> {
-        w.engine.whereabouts(&Sought::Inside(None), w.now()).unwrap().into_iter().map(|card| card.holder).collect()
+        let taken = w.engine.roll_call(None, w.now()).unwrap();
+        let held = w.engine.held(&taken.cards());
+        taken.people(held).into_iter().map(|card| card.holder).collect()
     };
     assert_eq!(inside(&w), [Some(name("p1"))], "the roll-call list");
     w.restart();

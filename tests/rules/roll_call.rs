@@ -132,7 +132,7 @@ fn the_list_is_of_the_moment_in_which_it_was_taken_whatever_happens_until_it_is_
     w.see("gate-in", "B");
     w.sits("power-412", "C", Some(false));
     let taken = w.engine.roll_call(None, w.now()).unwrap();
-    assert_eq!(taken.cards(), [uid("A"), uid("B"), uid("C")]);
+    assert_eq!(taken.cards(), [uid("A"), uid("C"), uid("B")], "in order of the UID");
     w.pass_s(1);
     w.see("gate-out", "A");
     w.leave("power-412");

@@ -76,12 +76,12 @@ impl Presence {
 
     /// Every passage, to change it.
     fn each(&mut self) -> impl Iterator<Item = &mut Passage> {
-        self.cards.values_mut().flat_map(|passages| Arc::make_mut(passages))
+        self.cards.values_mut().flat_map(Arc::make_mut)
     }
 
     /// Every passage of one card, to change it.
     fn each_of(&mut self, uid: &CardUid) -> impl Iterator<Item = &mut Passage> {
-        self.cards.get_mut(uid).into_iter().flat_map(|passages| Arc::make_mut(passages))
+        self.cards.get_mut(uid).into_iter().flat_map(Arc::make_mut)
     }
 
     /// Whether the portal ever reported that somebody passed, so that a release alone is no passage there.

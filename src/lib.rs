@@ -8,7 +8,7 @@
 //!
 //! | layer | what it owns |
 //! |---|---|
-//! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `power_box` (one box as a state machine), `calendar` (which schedules are open), `presence` (which cards passed which gates), `roll_call` (who is inside), `explain` (why, for a person), `engine` (inputs to ordered effects). Pure: it is given the time and touches nothing |
+//! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `power_box` (one box as a state machine), `calendar` (which schedules are open), `presence` (which cards passed which gates), `roll_call` (who is inside), `explain` (why, for a person), `engine` (inputs to ordered effects; `alarms` among them). Pure: it is given the time and touches nothing |
 //! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers; `snapshot`, the parts of one. Pure |
 //! | [`profile`] | what the registers of a device mean, and the messages of those with MQTT topics of their own: the files of `devices/`, checked; and how documents are read, with a [`profile::diagnostic`] for each error, and `sheet` for those in CSV |
 //! | [`config`], [`clock`] | the file as a checked `Site`, its portals also from a `sheet`; the first file of a described `building`; the wall clock, and whether it can be trusted |
@@ -17,7 +17,7 @@
 //! | [`mqtt`] | one MQTT `connection` as the links use it; `probe` tries a broker step by step |
 //! | [`browser`] | what both consoles have in common towards a browser: sessions, wrong tokens, the origin of a request, what a browser is to refuse |
 //! | [`uplink`], [`portals`], [`http`], [`center`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/device`, with the adapters `portals/mqtt`, whose `profiled` is for other makers' devices, and `portals/modbus`, whose `server` controllers ask; `portals/parts` puts a portal together from both); to people, with the pages for wardens in `http/console`; the other end of the uplink, a center whose task is `center/work`, that keeps its state in a `directory` of files or in a `database`, and takes orders over HTTP (`center/http`) and lists of cards from a `sheet`; and simulators for portals |
-//! | [`cli`] | one file a command (`simulate`, `center`, `diag`, ...); `serve` puts the gateway together, `demo` a dormitory around it |
+//! | [`cli`] | one file a command (`simulate`, `center`, `audit`, `diag`, ...); `serve` puts the gateway together, `demo` a dormitory around it |
 //! | `main` | arguments to a command to an exit code |
 //!
 //! # What always holds

@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use super::Fold;
 use super::events::RecoveryIssue;
 use super::medium::{self, Container, ContainerError, Medium, SEALED_MANIFEST};
-use super::replay::Place;
-use super::{segment, segments};
+use super::segment;
+use super::segments::{self, Base, Place};
 use crate::access::id::Timestamp;
 use crate::wire::audit::Hash;
 
@@ -85,7 +85,7 @@ pub(super) fn names(medium: &dyn Medium) -> Vec<String> {
     names
 }
 
-/// The same with those whose number is none of an event.
+/// The same with those whose number no event can have.
 fn all_names(medium: &dyn Medium) -> Vec<String> {
     let mut names = medium.list(GENERATIONS).unwrap_or_default();
     names.retain(|name| {
@@ -99,14 +99,6 @@ fn all_names(medium: &dyn Medium) -> Vec<String> {
 pub(super) fn newest_sealed(medium: &dyn Medium) -> Option<(u64, String)> {
     let found = names(medium).into_iter().rev().find(|name| medium.has_container(&path(name)))?;
     position_of(&found).map(|position| (position, path(&found)))
-}
-
-/// What a replay begins with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Base {
-    pub place: Place,
-    /// The generation is encrypted, so what was written after it is.
-    pub sealed: bool,
 }
 
 /// The state of the newest generation that is good, or the empty state at the start of the journal. A damaged one is moved
@@ -217,7 +209,7 @@ pub(super) fn remove_unfinished(medium: &dyn Medium) {
     remove(medium, names.iter().filter(|name| name.starts_with(UNFINISHED)));
 }
 
-/// Removes all but the newest generations. At a start only once what is none was set aside: it must not push out those that are.
+/// Removes all but the newest generations. At a start only once what is not one was set aside: it must not push out those that are.
 pub(super) fn prune(medium: &dyn Medium) {
     let names = names(medium);
     remove(medium, names.iter().take(names.len().saturating_sub(KEPT)));

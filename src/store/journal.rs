@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex};
 use super::marks::MarkWriter;
 use super::medium::{DAMAGED, JOURNAL, Medium, set_aside};
 use super::reader::Index;
-use super::replay::Place;
 use super::resolve;
 use super::segment::{self, Frame, Header};
-use super::segments::Segment;
+use super::segments::{Place, Segment};
 use super::shared::lock;
 use crate::access::event::Record;
 use crate::access::id::Timestamp;
@@ -161,7 +160,7 @@ impl Journal {
         let medium = &self.medium;
         if medium.length(&path).is_ok() {
             // Nothing of ours has a name that was not given out yet.
-            tracing::warn!("`{path}` is none of the gateway's, and its name is needed; it is moved to `{DAMAGED}/`");
+            tracing::warn!("`{path}` is not the gateway's, and its name is needed; it is moved to `{DAMAGED}/`");
             set_aside(&**medium, &path, &segment::file_name(first_n))?;
         }
         let written =

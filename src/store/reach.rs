@@ -21,16 +21,16 @@ pub(super) struct Reach {
     pub floor: u64,
     pub named_by: String,
     /// What stands in the place of something of ours and cannot be it.
-    pub strays: Vec<RecoveryIssue>,
+    pub foreign: Vec<RecoveryIssue>,
 }
 
 impl Reach {
     /// What the files beside the segments name.
     pub(super) fn read(medium: &dyn Medium) -> Self {
         let (mark, cursor, front) = (marks::read(medium), marks::read_acked(medium), retained::read(medium));
-        let mut strays = strays(medium);
+        let mut foreign = foreign(medium);
         if cursor == Cursor::Damaged {
-            strays.push(damaged(marks::ACKED_PATH, "it holds no number of an event with its checksum"));
+            foreign.push(damaged(marks::ACKED_PATH, "it holds no number of an event with its checksum"));
         }
         let is_bare = front == retained::Found::Nothing
             && cursor == Cursor::Nothing
@@ -38,7 +38,7 @@ impl Reach {
             && segments::names(medium).is_empty();
         // Nothing was ever written here: the first start, or one that a power cut ended before the mark was made.
         let mark = if is_bare && mark == Mark::Unknown { Mark::Through(0) } else { mark };
-        let mut reach = Self { mark, acked: cursor.through(), floor: 0, named_by: marks::PATH.to_owned(), strays };
+        let mut reach = Self { mark, acked: cursor.through(), floor: 0, named_by: marks::PATH.to_owned(), foreign };
         reach.named(mark.least(), marks::PATH);
         reach.named(cursor.through(), marks::ACKED_PATH);
         if let retained::Found::Mark(mark) = front {
@@ -60,7 +60,7 @@ fn damaged(path: &str, why: impl Into<String>) -> RecoveryIssue {
 }
 
 /// The files in the journal that have the name of a segment and cannot be one.
-fn strays(medium: &dyn Medium) -> Vec<RecoveryIssue> {
+fn foreign(medium: &dyn Medium) -> Vec<RecoveryIssue> {
     let names = medium.list(JOURNAL).unwrap_or_default();
     let named = names.iter().filter(|name| segment::looks_like(name)).filter_map(|name| {
         let path = format!("{JOURNAL}/{name}");

@@ -8,8 +8,8 @@ use super::journal::{JournalEnd, Repair};
 use super::marks::Mark;
 use super::medium::{DAMAGED, JOURNAL, Medium};
 use super::reach::Reach;
-use super::replay::{self, Place, Replayed};
-use super::segments::{self, Segment};
+use super::replay::{self, Replayed};
+use super::segments::{self, Place, Segment};
 use super::{Fold, Recovered, generation, reserve, segment};
 use crate::wire::uid_key::UidKey;
 
@@ -53,7 +53,7 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io
     let mut issues = Vec::new();
     let mut segments = segments::list(medium)?;
     let mut reach = Reach::read(medium);
-    issues.append(&mut reach.strays);
+    issues.append(&mut reach.foreign);
     let (mut state, mut base) = generation::newest::<F>(medium, &mut issues)?;
     let unreadable = |issue: &RecoveryIssue| matches!(issue, RecoveryIssue::GenerationUnreadable { .. });
     if issues.iter().any(unreadable) && reserve::remove(medium) {

@@ -7,31 +7,16 @@
 use std::io;
 
 use super::events::{Break, Front, RecoveryIssue};
-use super::generation::Base;
 use super::medium::{DAMAGED, Medium};
 use super::ranges::Ranges;
 use super::resolve::Resolver;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
-use super::segments::Segment;
+use super::segments::{Base, Place, Segment};
 use super::{Fold, retained};
 use crate::access::event::{AuditEvent, Event, GapCause};
-use crate::access::id::Timestamp;
-use crate::wire::audit::{self, Hash};
+use crate::wire::audit;
 use crate::wire::erased::{self, Link};
 use crate::wire::uid_key::UidKey;
-
-/// A place in the journal: an event, its hash, and the latest trusted time up to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub n: u64,
-    pub hash: Hash,
-    pub trusted_at: Timestamp,
-}
-
-impl Place {
-    /// Before the first event.
-    pub(super) const START: Self = Self { n: 0, hash: audit::NO_HASH, trusted_at: Timestamp(0) };
-}
 
 /// How the last segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

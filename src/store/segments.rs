@@ -6,6 +6,28 @@ use std::io;
 use super::medium::{JOURNAL, Medium};
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, SEGMENT_BYTES_MAX, Walk};
 use crate::access::id::Timestamp;
+use crate::wire::audit::{Hash, NO_HASH};
+
+/// A place in the journal: an event, its hash, and the latest trusted time up to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub n: u64,
+    pub hash: Hash,
+    pub trusted_at: Timestamp,
+}
+
+impl Place {
+    /// Before the first event.
+    pub(super) const START: Self = Self { n: 0, hash: NO_HASH, trusted_at: Timestamp(0) };
+}
+
+/// What a replay begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Base {
+    pub place: Place,
+    /// The generation is encrypted, so what was written after it is.
+    pub sealed: bool,
+}
 
 /// A segment on the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +53,7 @@ impl Segment {
     }
 }
 
-/// The first events of the files that can be segments, oldest first. What is none is left alone: [`super::reach`] names it.
+/// The first events of the files that can be segments, oldest first. What cannot be one is left alone: [`super::reach`] names it.
 pub(super) fn names(medium: &dyn Medium) -> Vec<u64> {
     list_names(medium).unwrap_or_default()
 }
@@ -92,7 +114,7 @@ pub(super) fn each_frame(medium: &dyn Medium, segments: &[Segment], each: &mut d
     Ok(())
 }
 
-/// How many events each closed segment holds, by the number of its first event, each counted once. Their numbers do not tell: a
+/// How many events each closed segment holds, by the number of its first event, each counted once. Their numbers do not show it: a
 /// restoration leaves a hole of millions in them.
 #[derive(Debug, Default)]
 pub(super) struct Counts(BTreeMap<u64, u64>);

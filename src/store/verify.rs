@@ -61,8 +61,8 @@ pub(super) fn judge(medium: &dyn Medium, prove: Prove<'_>) -> io::Result<Verifie
         let why = "it is damaged or missing: nothing names how far the journal was durable, so nobody can know whether it is whole";
         judge.wrong(last + 1, (marks::PATH, 0), why, None);
     }
-    for stray in &reach.strays {
-        if let RecoveryIssue::NotOurs { file, why } = stray {
+    for found in &reach.foreign {
+        if let RecoveryIssue::NotOurs { file, why } = found {
             judge.wrong(last + 1, (file, 0), why, None);
         }
     }

@@ -4,6 +4,7 @@ mod backup;
 mod damage;
 mod disk;
 mod erase;
+mod foreign;
 mod full;
 mod life;
 mod limit;
@@ -12,7 +13,6 @@ mod retained;
 mod sealed;
 mod second_disk;
 mod simulation;
-mod strays;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

@@ -1,4 +1,4 @@
-//! How far the journal must reach: whatever names an event that is gone is believed, and no number that none can have.
+//! How far the journal must reach: whatever names an event that is gone counts, and no number that none can have.
 
 use super::*;
 use crate::store::segment::{EVENT_MAX, Header};

@@ -195,7 +195,7 @@ fn events_in_clear_after_an_encrypted_generation_are_damage_though_nothing_else_
 fn a_generation_in_clear_after_what_is_encrypted_is_set_aside() {
     let disk = encrypted();
     let name = format!("generations/{:020}-2", 60);
-    generation::write(&disk, log_of(1..=40), replay::Place { n: 60, ..replay::Place::START }).unwrap();
+    generation::write(&disk, log_of(1..=40), segments::Place { n: 60, ..segments::Place::START }).unwrap();
     assert!(disk.files().iter().any(|(file, _)| file.starts_with(&name)));
     let found = opened(&disk, key()).unwrap().2;
     assert_eq!((found.state, found.integrity), (log_of(1..=60), Integrity::Complete), "{:?}", found.issues);

@@ -26,7 +26,8 @@ const PORTALS: &str = "[[portal]]\nid = \"gate-side\"\nkind = \"gate\"\nzone = \
 /// The devices, as one client that is subscribed to everything.
 struct Devices {
     peer: Peer,
-    seconds: std::cell::Cell<u32>,
+    /// The time in the last message, in seconds since 1970.
+    seconds: std::cell::Cell<i64>,
 }
 
 impl Devices {
@@ -35,11 +36,12 @@ impl Devices {
         Self { peer, seconds: std::cell::Cell::new(0) }
     }
 
-    /// The payload with which the reader of the gate reports a card; each has another time.
+    /// The payload with which the reader of the gate reports a card now; each has another time.
     fn card(&self, uid: &str) -> String {
-        let at = self.seconds.get() + 1;
+        let at = jiff::Timestamp::now().as_second().max(self.seconds.get() + 1);
         self.seconds.set(at);
-        json!({"Time": format!("2026-11-29T12:{:02}:{:02}", at / 60, at % 60), "RC522": {"UID": uid}}).to_string()
+        let time = jiff::Timestamp::from_second(at).unwrap().to_string();
+        json!({"Time": time.trim_end_matches('Z'), "RC522": {"UID": uid}}).to_string()
     }
 
     async fn present(&self, uid: &str) {

@@ -197,13 +197,13 @@ async fn a_portal_that_is_nobodys_is_refused_and_the_same_request_is_answered_al
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_data_directory_that_cannot_be_made_is_named_and_the_exit_is_1() {
+async fn a_file_in_the_place_of_the_data_directory_is_named_and_the_exit_is_78() {
     let site = Site::new().await;
     std::fs::write(site.data(), "a file in the way").unwrap();
     let mut gateway: Program = site.launch();
     let status = gateway.ended().await;
-    assert_eq!(status.code(), Some(1), "{}", gateway.log());
-    assert!(gateway.log().contains("data"), "{}", gateway.log());
+    assert_eq!(status.code(), Some(78), "{}", gateway.log());
+    assert!(gateway.log().contains("`gateway.data_dir`"), "{}", gateway.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::generation::{self, sync_names};
+use super::generation::{self, check_regular, sync_names};
 use super::medium::{Container, ContainerError, Medium};
 
 /// Files kept open for writing: the segment being written, the mark, and one more.
@@ -35,16 +35,6 @@ pub(super) fn make_data_dir(dir: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         made => made,
-    }
-}
-
-/// Fails if something else than a regular file is at `path`: opening it may wait for ever, and reading it may never end.
-pub(super) fn check_regular(path: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is no regular file", path.display())))
-        }
-        Ok(_) | Err(_) => Ok(()),
     }
 }
 

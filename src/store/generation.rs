@@ -285,8 +285,18 @@ pub(super) fn files_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Fails if something else than a regular file is at `path`: opening it may wait for ever, and reading it may never end.
+pub(super) fn check_regular(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is no regular file", path.display())))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    super::disk::check_regular(path)?;
+    check_regular(path)?;
     fs::read(path)
 }
 

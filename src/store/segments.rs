@@ -53,7 +53,7 @@ impl Segment {
     }
 }
 
-/// The first events of the files that can be segments, oldest first. What cannot be one is left alone: [`super::reach`] names it.
+/// The first events of the files that can be segments, oldest first. What cannot be one is left alone: it is named by `reach`.
 pub(super) fn names(medium: &dyn Medium) -> Vec<u64> {
     list_names(medium).unwrap_or_default()
 }

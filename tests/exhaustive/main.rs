@@ -131,7 +131,7 @@ fn no_small_history_grants_what_was_revoked_and_all_lists_converge() {
 }
 
 #[test]
-#[ignore = "takes a while; tests/run has it"]
+#[ignore = "takes minutes and is not in tests/run either: deploy/proof.md"]
 fn no_longer_history_does_either() {
     let scope = std::env::var("SCOPE").unwrap_or_else(|_| "2,1,3,4,2".to_owned());
     let numbers: Vec<usize> = scope.split(',').map(|n| n.parse().unwrap()).collect();

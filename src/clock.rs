@@ -10,11 +10,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::access::id::{ClockTrust, Mono, Now, StreamName, Timestamp};
 use crate::access::input::{ClockChange, TrustedBy};
+use crate::lock;
 
 /// 2026-08-01T00:00:00Z, before the first release. Raised with a release; a date in the source and not the time of the build,
 /// so that the same source gives the same program.
@@ -132,7 +133,7 @@ impl Clock {
 
     /// The mark of trusted time on disk: until the clock shows that, it is untrusted. For the start, before the time is used.
     pub fn not_before(&self, mark: Timestamp) {
-        let mut judge = self.lock();
+        let mut judge = lock(&self.judge);
         judge.until = judge.until.max(Some(mark));
         judge.ceiling = judge.ceiling.max(Timestamp(mark.0.saturating_add(AHEAD_MS_MAX)));
         let reading = self.source.read();
@@ -142,7 +143,7 @@ impl Clock {
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Now {
-        let mut judge = self.lock();
+        let mut judge = lock(&self.judge);
         // Read under the lock, so that readings are judged in the order they were made.
         let reading = self.source.read();
         let clock = judge.judge(reading);
@@ -155,7 +156,7 @@ impl Clock {
         if iat < RELEASED {
             return;
         }
-        let mut judge = self.lock();
+        let mut judge = lock(&self.judge);
         let offset_ms = Reading { wall_ms: iat.0, ..self.source.read() }.offset_ms();
         let known = judge.centers.get(stream).copied();
         if known.is_none_or(|(newest, _)| newest < iat) {
@@ -166,7 +167,7 @@ impl Clock {
 
     /// The newest message of `stream` before this run was made at `iat`: one that is no newer, as a broker may keep, proves nothing.
     pub fn message_known(&self, stream: &StreamName, iat: Timestamp) {
-        self.lock().centers.insert(stream.clone(), (iat, None));
+        lock(&self.judge).centers.insert(stream.clone(), (iat, None));
     }
 
     /// When the system synchronised the clock last by this file, if that is more than a day ago. `None` also where the system does not
@@ -180,7 +181,7 @@ impl Clock {
     /// The clock is right, as the operator knows: it is trusted from here on, whatever it showed before. Fails with
     /// [`BeforeRelease`] when that cannot be.
     pub fn trust(&self) -> Result<(), BeforeRelease> {
-        let mut judge = self.lock();
+        let mut judge = lock(&self.judge);
         let reading = self.source.read();
         if reading.wall_ms < RELEASED.0 {
             return Err(BeforeRelease);
@@ -192,12 +193,7 @@ impl Clock {
     /// The changes since this was last called, oldest first, for the audit.
     #[must_use]
     pub fn take_changes(&self) -> Vec<ClockChange> {
-        std::mem::take(&mut self.lock().changes)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Judge> {
-        // What is behind the lock is complete after every statement, so a panic elsewhere spoils nothing.
-        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut lock(&self.judge).changes)
     }
 }
 
@@ -282,7 +278,7 @@ impl Source {
                 let mono_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 Reading { wall_ms: wall_ms(SystemTime::now()), mono_ms }
             }
-            Self::Manual(manual) => *manual.lock(),
+            Self::Manual(manual) => *lock(&manual.0),
         }
     }
 }
@@ -295,19 +291,15 @@ fn wall_ms(at: SystemTime) -> i64 {
 impl ManualClock {
     /// Time passes: both clocks advance by `ms` milliseconds.
     pub fn advance_ms(&self, ms: u64) {
-        let mut reading = self.lock();
+        let mut reading = lock(&self.0);
         reading.mono_ms = reading.mono_ms.saturating_add(ms);
         reading.wall_ms = reading.wall_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX));
     }
 
     /// Somebody sets the wall clock, by `ms` milliseconds; negative: back.
     pub fn step_ms(&self, ms: i64) {
-        let mut reading = self.lock();
+        let mut reading = lock(&self.0);
         reading.wall_ms = reading.wall_ms.saturating_add(ms);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Reading> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

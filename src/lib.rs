@@ -54,3 +54,8 @@ pub mod uplink;
 pub mod wire;
 #[cfg(feature = "workbench")]
 pub mod workbench;
+
+/// What is behind `mutex`, also after a panic of another holder: every statement under a lock of this program leaves it whole.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,13 +1,15 @@
 //! Sessions: made from the token at the login, kept in memory only, ended after a named time and at the logout.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+
+use crate::lock;
 
 /// How long a session lasts, in seconds: a shift. Then the person logs in again.
 pub const SESSION_S: u64 = 12 * 3_600;
@@ -32,17 +34,13 @@ impl<W> Default for Sessions<W> {
 }
 
 impl<W: Clone> Sessions<W> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Session<W>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A new session; gives its id, which only the browser keeps. Fails when the operating system gives no random numbers.
     pub fn open(&self, who: W) -> Result<String, getrandom::Error> {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random)?;
         let id = hex::encode(random);
         let now = Instant::now();
-        let mut sessions = self.lock();
+        let mut sessions = lock(&self.0);
         sessions.retain(|_, session| session.until > now);
         if sessions.len() >= SESSIONS_MAX
             && let Some(oldest) = sessions.iter().min_by_key(|(_, session)| session.until).map(|(key, _)| *key)
@@ -55,7 +53,7 @@ impl<W: Clone> Sessions<W> {
 
     /// Whose session this is, and for how much longer; `None`: it does not exist or has ended.
     pub fn of(&self, key: &SessionKey) -> Option<(W, Duration)> {
-        let sessions = self.lock();
+        let sessions = lock(&self.0);
         let session = sessions.get(key)?;
         let left = session.until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then(|| (session.who.clone(), left))
@@ -63,7 +61,7 @@ impl<W: Clone> Sessions<W> {
 
     /// Ends a session.
     pub fn close(&self, key: &SessionKey) {
-        self.lock().remove(key);
+        lock(&self.0).remove(key);
     }
 }
 

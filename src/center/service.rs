@@ -129,7 +129,7 @@ impl<S: Storage> Service<S> {
     /// [`Self::start`] goes on. Whoever asks again gets what comes from then on.
     #[must_use]
     pub fn reports_since_start(&self) -> broadcast::Receiver<Report> {
-        let since_start = self.since_start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let since_start = crate::lock(&self.since_start).take();
         since_start.unwrap_or_else(|| self.reports())
     }
 

@@ -3,11 +3,12 @@
 //! The gateway goes on in each of these cases; resync brings what a broker loses. They are named so that somebody mends the broker.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tracing::warn;
 
 use crate::access::names;
+use crate::lock;
 
 names! {
     /// What can be wrong with a broker that a client notices.
@@ -44,7 +45,7 @@ pub struct BrokerFaults(Mutex<BTreeMap<(BrokerFault, String), String>>);
 impl BrokerFaults {
     /// Notes a fault. Logged when it is new or its detail another.
     pub fn found(&self, link: &'static str, fault: BrokerFault, subject: &str, detail: &str) {
-        let before = self.all_of().insert((fault, subject.to_owned()), detail.to_owned());
+        let before = lock(&self.0).insert((fault, subject.to_owned()), detail.to_owned());
         if before.as_deref() != Some(detail) {
             warn!(link, fault = fault.as_str(), "{detail}");
         }
@@ -52,22 +53,18 @@ impl BrokerFaults {
 
     /// The faults of this kind are over, of every subject.
     pub fn over(&self, fault: BrokerFault) {
-        self.all_of().retain(|(of, _), _| *of != fault);
+        lock(&self.0).retain(|(of, _), _| *of != fault);
     }
 
     /// The fault of this kind and subject is over.
     pub fn over_for(&self, fault: BrokerFault, subject: &str) {
-        self.all_of().remove(&(fault, subject.to_owned()));
+        lock(&self.0).remove(&(fault, subject.to_owned()));
     }
 
     /// Every fault there is now, with what it is and what to do.
     #[must_use]
     pub fn all(&self) -> Vec<(BrokerFault, String)> {
-        self.all_of().iter().map(|((fault, _), detail)| (*fault, detail.clone())).collect()
-    }
-
-    fn all_of(&self) -> MutexGuard<'_, BTreeMap<(BrokerFault, String), String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).iter().map(|((fault, _), detail)| (*fault, detail.clone())).collect()
     }
 }
 

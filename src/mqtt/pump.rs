@@ -7,10 +7,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use rumqttc::{ConnectionError, Event, EventLoop, StateError};
+
+use crate::lock;
 
 /// Longest wait for TCP, TLS and CONNACK together, and for one write, in seconds.
 pub(super) const NETWORK_S: u64 = 3;
@@ -169,8 +171,4 @@ impl Wake for WakeFlag {
         self.set.store(true, Ordering::Release);
         lock(&self.task).wake_by_ref();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

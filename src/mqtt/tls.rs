@@ -1,7 +1,7 @@
 //! TLS for a broker connection: roots, client certificate, and errors that report which file is wrong.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rumqttc::tokio_rustls::rustls;
 use rustls::pki_types::pem::PemObject;
@@ -43,7 +43,7 @@ impl TlsFiles {
 
     /// What the next connection uses: what was `read`, or what was right before.
     pub(super) fn in_force(&self, read: Result<Arc<ClientConfig>, String>) -> Result<Arc<ClientConfig>, String> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = crate::lock(&self.last);
         match (read, &*last) {
             (Ok(config), _) => {
                 self.metrics.faults.over(BrokerFault::TlsFiles);

@@ -2,8 +2,9 @@
 
 use super::events::{RecoveryIssue, StoreEvent};
 use super::medium::Medium;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use super::{Fold, generation, replay, segments};
+use crate::lock;
 
 /// Why there is no new generation.
 pub(super) enum NotWritten {

@@ -7,10 +7,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::generation::{self, check_regular, sync_names};
 use super::medium::{Container, ContainerError, Medium};
+use crate::lock;
 
 /// Files kept open for writing: the segment being written, the mark, and one more.
 const OPEN_FILES_MAX: usize = 3;
@@ -64,11 +65,11 @@ impl Directory {
     }
 
     fn forget(&self, path: &str) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(open, _)| open != path);
+        lock(&self.open).retain(|(open, _)| open != path);
     }
 
     fn writable(&self, path: &str) -> io::Result<Arc<File>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         if let Some((_, file)) = open.iter().find(|(name, _)| name == path) {
             return Ok(Arc::clone(file));
         }

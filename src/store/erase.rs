@@ -12,9 +12,10 @@ use super::events::Erasure;
 use super::medium::Medium;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
 use super::segments::{self, Segment};
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::{CardUid, Holder};
+use crate::lock;
 use crate::wire::audit::{self, Decoded};
 use crate::wire::erased::{self, Erased, ErasedBy};
 

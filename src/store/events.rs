@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::lock;
 
 /// How often the listener looks whether a flush hangs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -252,12 +254,6 @@ struct Waiting {
     ended: bool,
 }
 
-impl Channel {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The sending end; shared by the store's threads. Sending never waits.
 #[derive(Debug)]
 pub(super) struct Outbox(Arc<Channel>);
@@ -284,7 +280,7 @@ impl Outbox {
             // Nobody receives any more.
             return;
         }
-        let mut waiting = self.0.lock();
+        let mut waiting = lock(&self.0.waiting);
         if let (Some(StoreEvent::Durable { through, took }), StoreEvent::Durable { through: later, took: other }) =
             (waiting.events.back_mut(), &event)
         {
@@ -303,7 +299,7 @@ impl Outbox {
 
     /// Nothing more will be reported.
     pub(super) fn end(&self) {
-        self.0.lock().ended = true;
+        lock(&self.0.waiting).ended = true;
         self.0.wake.notify_one();
     }
 }
@@ -319,7 +315,7 @@ impl StoreEvents {
     pub async fn recv(&mut self) -> Option<StoreEvent> {
         loop {
             let (event, ended) = {
-                let mut waiting = self.channel.lock();
+                let mut waiting = lock(&self.channel.waiting);
                 (waiting.events.pop_front(), waiting.ended)
             };
             if event.is_some() || ended {
@@ -341,7 +337,7 @@ impl StoreEvents {
 
     /// The next event if there is one now.
     pub fn try_recv(&mut self) -> Option<StoreEvent> {
-        self.channel.lock().events.pop_front()
+        lock(&self.channel.waiting).events.pop_front()
     }
 
     fn look(&mut self) -> Option<StoreEvent> {

@@ -10,9 +10,9 @@ use super::reader::Index;
 use super::resolve;
 use super::segment::{self, Frame, Header};
 use super::segments::{Place, Segment};
-use super::shared::lock;
 use crate::access::event::Record;
 use crate::access::id::Timestamp;
+use crate::lock;
 use crate::wire::audit;
 use crate::wire::uid_key::UidKey;
 

@@ -15,10 +15,11 @@ use super::limit::{self, Removal};
 use super::replay;
 use super::reserve::Reserve;
 use super::segments::{Counts, Segment};
-use super::shared::{Shared, Written, lock};
+use super::shared::{Shared, Written};
 use super::{Fold, erase, generation, marks, retained};
 use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::Holder;
+use crate::lock;
 use crate::wire::erased::ErasedBy;
 
 /// A generation is written at least this often while events come.

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
 use super::medium::{Container, ContainerError, Medium};
+use crate::lock;
 
 /// What is wrong with the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,12 +99,8 @@ impl MemoryDisk {
         Self::default()
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn writable(&self) -> io::Result<MutexGuard<'_, Inner>> {
-        let mut inner = self.inner();
+        let mut inner = lock(&self.0);
         match &mut inner.fault {
             Fault::ReadOnly => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             Fault::CutAfter { ops: 0 } => return Err(io::Error::other("simulated power cut")),
@@ -115,19 +112,19 @@ impl MemoryDisk {
 
     /// Sets what is wrong from now on.
     pub fn set_fault(&self, fault: Fault) {
-        self.inner().fault = fault;
+        lock(&self.0).fault = fault;
     }
 
     /// What is wrong.
     #[must_use]
     pub fn fault(&self) -> Fault {
-        self.inner().fault
+        lock(&self.0).fault
     }
 
     /// Cuts the power: what was not synced is gone, but for `torn` bytes of each file's unsynced tail. The disk is well afterwards.
     /// Stores opened before must not be used any more.
     pub fn crash(&self, torn: usize) {
-        let mut inner = self.inner();
+        let mut inner = lock(&self.0);
         inner.names = inner.durable_names.clone();
         for file in &mut inner.files {
             let tail = file.now.get(file.durable.len()..).unwrap_or(&[]);
@@ -141,7 +138,7 @@ impl MemoryDisk {
     /// A disk with the same durable bytes, as an image taken of it would have.
     #[must_use]
     pub fn image(&self) -> Self {
-        let inner = self.inner();
+        let inner = lock(&self.0);
         let copy = Inner {
             names: inner.names.clone(),
             durable_names: inner.durable_names.clone(),
@@ -154,14 +151,14 @@ impl MemoryDisk {
     /// The files, sorted by name, with their lengths in bytes.
     #[must_use]
     pub fn files(&self) -> Vec<(String, usize)> {
-        let inner = self.inner();
+        let inner = lock(&self.0);
         let length = |at: &usize| inner.files.get(*at).map_or(0, |f| f.now.len());
         inner.names.iter().map(|(name, at)| (name.clone(), length(at))).collect()
     }
 
     /// Changes a file's bytes behind everybody's back, durably.
     pub fn damage(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut inner = self.inner();
+        let mut inner = lock(&self.0);
         if let Ok(file) = inner.file(path) {
             change(&mut file.now);
             file.durable.clone_from(&file.now);
@@ -171,18 +168,18 @@ impl MemoryDisk {
 
 impl Medium for MemoryDisk {
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        let inner = self.inner();
+        let inner = lock(&self.0);
         let mut names: Vec<_> = inner.names.keys().filter_map(|name| child_of(name, dir)).map(str::to_owned).collect();
         names.dedup();
         Ok(names)
     }
 
     fn length(&self, path: &str) -> io::Result<u64> {
-        Ok(self.inner().file(path)?.now.len() as u64)
+        Ok(lock(&self.0).file(path)?.now.len() as u64)
     }
 
     fn read(&self, path: &str, from: u64, max: u64) -> io::Result<Vec<u8>> {
-        let mut inner = self.inner();
+        let mut inner = lock(&self.0);
         let bytes = &inner.file(path)?.now;
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
         let to = from.saturating_add(usize::try_from(max).unwrap_or(usize::MAX)).min(bytes.len());
@@ -234,7 +231,7 @@ impl Medium for MemoryDisk {
 
     fn sync(&self, path: &str) -> io::Result<()> {
         let is_read_only = self.fault() == Fault::ReadOnly;
-        let mut inner = if is_read_only { self.inner() } else { self.writable()? };
+        let mut inner = if is_read_only { lock(&self.0) } else { self.writable()? };
         if inner.fault == Fault::Syncs {
             let file = inner.file(path)?;
             file.now.clone_from(&file.durable);

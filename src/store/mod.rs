@@ -31,6 +31,7 @@ use tokio::sync::watch;
 
 use crate::access::event::{AuditEvent, EventKind, Record};
 use crate::access::id::{CardUid, Holder};
+use crate::lock;
 use crate::wire::audit::Hash;
 use crate::wire::uid_key::UidKey;
 
@@ -83,7 +84,7 @@ pub use verify::{verify, verify_signed};
 pub use writer::Stepped;
 
 use disk::Directory;
-use shared::{Shared, lock};
+use shared::Shared;
 
 /// Longest time [`Store::close`] waits for what is left to be written, in milliseconds; SIGTERM must drain within 5 s.
 pub const CLOSE_MS_MAX: u64 = 4000;

@@ -18,9 +18,10 @@ use super::memory::{Fault, MemoryDisk};
 use super::queue::Queue;
 use super::reader::{Index, Reader};
 use super::reserve::Reserve;
-use super::shared::{Requests, Shared, lock};
+use super::shared::{Requests, Shared};
 use super::writer::{Stepped, Writer};
 use super::{Fold, Handle, Options, Recovered, Store, generation, recover, retained, segments};
+use crate::lock;
 
 /// Does for a store on a [`MemoryDisk`] what threads do for one on disk, step by step on call.
 pub struct Stepper<F> {

@@ -2,11 +2,12 @@
 //! never a message that a center waits for.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::segment::BODY_BYTES_MAX;
 use crate::access::event::{Event, Flush, Record};
+use crate::lock;
 
 /// Records written and synced together at most.
 const BATCH_RECORDS_MAX: usize = 2000;
@@ -61,14 +62,10 @@ impl Queue {
         Self { waiting: Mutex::default(), wake: Condvar::new(), soon_max }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes records in. Beyond `soon_max` for [`Flush::Soon`] and [`URGENT_RECORDS_MAX`] for [`Flush::Now`] they are lost,
     /// unless an acknowledgement waits.
     pub(super) fn append(&self, records: Vec<Record>) {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.waiting);
         // A writer that is gathering need not be woken for one more: it looks at the end of its gathering time.
         let wake = waiting.records.is_empty() || records.iter().any(|r| r.flush == Flush::Now);
         for record in records {
@@ -95,24 +92,25 @@ impl Queue {
 
     /// Nothing more will come; the writer is to write what is left and end.
     pub(super) fn close(&self) {
-        self.lock().closing = true;
+        lock(&self.waiting).closing = true;
         self.wake.notify_all();
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        self.lock().closing
+        lock(&self.waiting).closing
     }
 
     /// How many records wait.
     pub(super) fn depth(&self) -> usize {
-        self.lock().records.len()
+        lock(&self.waiting).records.len()
     }
 
     /// Waits until a batch is due: a record that must be durable at once, or others that waited for `gather`, or closing. Returns
     /// early after `idle` without any. `true`: something is due.
     pub(super) fn wait(&self, gather: Duration, idle: Duration) -> bool {
         let empty = |w: &mut Waiting| w.records.is_empty() && !w.closing;
-        let guard = self.wake.wait_timeout_while(self.lock(), idle, empty).unwrap_or_else(PoisonError::into_inner).0;
+        let guard =
+            self.wake.wait_timeout_while(lock(&self.waiting), idle, empty).unwrap_or_else(PoisonError::into_inner).0;
         if guard.records.is_empty() {
             return guard.closing;
         }
@@ -124,12 +122,12 @@ impl Queue {
     /// Waits before a retry; less if the store is being closed.
     pub(super) fn pause(&self, pause: Duration) {
         let open = |w: &mut Waiting| !w.closing;
-        drop(self.wake.wait_timeout_while(self.lock(), pause, open).unwrap_or_else(PoisonError::into_inner));
+        drop(self.wake.wait_timeout_while(lock(&self.waiting), pause, open).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The next batch, oldest first; empty if nothing waits.
     pub(super) fn take(&self) -> Vec<Record> {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.waiting);
         let mut batch = Vec::new();
         let mut bytes = 0;
         while batch.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
@@ -144,7 +142,7 @@ impl Queue {
 
     /// What was dropped, once there is room for the events that name it.
     pub(super) fn take_lost(&self) -> Vec<(u64, u64)> {
-        let mut waiting = self.lock();
+        let mut waiting = lock(&self.waiting);
         let room = waiting.soon <= self.soon_max / 2 && waiting.now <= URGENT_RECORDS_MAX / 2;
         if room { std::mem::take(&mut waiting.lost) } else { Vec::new() }
     }

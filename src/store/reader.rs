@@ -1,12 +1,13 @@
 //! What is in the journal, and durable events read back from it, in order and as the bytes that were chained.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::medium::{self, JOURNAL, Medium};
 use super::segment::{Found, Frame, HEADER_BYTES, Header, Walk, file_name};
 use super::segments::Segment;
 use crate::access::id::Timestamp;
+use crate::lock;
 
 /// Places remembered: one for the audit feed, the others for whoever else reads.
 const HINTS_MAX: usize = 4;
@@ -82,7 +83,7 @@ impl Reader {
     pub(super) fn read(&self, from: u64, events: usize, bytes: usize) -> io::Result<Vec<StoredEvent>> {
         let _reading = self.replacing.read().unwrap_or_else(PoisonError::into_inner);
         let (segments, last) = {
-            let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = lock(&self.index);
             (index.segments.clone(), index.last)
         };
         let start = segments.partition_point(|s| s.first_n <= from).saturating_sub(1);
@@ -132,7 +133,7 @@ impl Reader {
                 chunk = chunk.saturating_mul(2);
             }
         }
-        let mut hints = self.hints();
+        let mut hints = lock(&self.hints);
         if hints.len() >= HINTS_MAX {
             hints.remove(0);
         }
@@ -140,13 +141,9 @@ impl Reader {
         Ok(())
     }
 
-    fn hints(&self) -> MutexGuard<'_, Vec<Hint>> {
-        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The nearest place before event `next` of a segment; whoever takes it leaves another.
     fn take_hint(&self, first_n: u64, next: u64) -> Option<Hint> {
-        let mut hints = self.hints();
+        let mut hints = lock(&self.hints);
         let fitting = hints.iter().enumerate().filter(|(_, hint)| hint.first_n == first_n && hint.next_n <= next);
         let (place, _) = fitting.max_by_key(|(_, hint)| hint.next_n)?;
         Some(hints.remove(place))
@@ -156,9 +153,9 @@ impl Reader {
     pub(super) fn replace(&self, first_n: u64, bytes: &[u8]) -> io::Result<()> {
         let _replacing = self.replacing.write().unwrap_or_else(PoisonError::into_inner);
         // What was at a place is at another one.
-        self.hints().clear();
+        lock(&self.hints).clear();
         medium::replace(&*self.medium, JOURNAL, &file_name(first_n), bytes)?;
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = lock(&self.index);
         for segment in index.segments.iter_mut().filter(|segment| segment.first_n == first_n) {
             segment.length = bytes.len() as u64;
             segment.sealed = Header::decode(bytes).is_some_and(|header| header.sealed);

@@ -1,10 +1,11 @@
 //! A reserve file that is removed when the disk is full, so that revocations still find room.
 
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::medium::Medium;
+use crate::lock;
 
 /// The file, in the data directory.
 const PATH: &str = "reserve";
@@ -34,7 +35,7 @@ impl Reserve {
     /// Removes the reserve. `true`: there was one.
     pub(super) fn release(&self, medium: &dyn Medium) -> bool {
         self.release_asked.store(true, Ordering::Relaxed);
-        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let making = lock(&self.making);
         self.release_asked.store(false, Ordering::Relaxed);
         let released = remove(medium);
         drop(making);
@@ -43,7 +44,7 @@ impl Reserve {
 
     /// Makes the reserve if there is room; what did not fit is removed.
     pub(super) fn make(&self, medium: &dyn Medium, bytes: u64) -> io::Result<()> {
-        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let making = lock(&self.making);
         let made = self.write(medium, bytes);
         let removed = if made.is_err() { medium.remove(NEW) } else { Ok(()) };
         drop(making);

@@ -18,11 +18,7 @@ use super::queue::Queue;
 use super::reader::{Index, Reader};
 use super::reserve::Reserve;
 use crate::access::id::Holder;
-
-/// What is behind `mutex`, also after a panic elsewhere: every use leaves it complete.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::lock;
 
 /// What fails and works each by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

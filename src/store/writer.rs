@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use super::events::StoreEvent;
 use super::journal::Journal;
 use super::reserve;
-use super::shared::{Shared, Written, lock};
+use super::shared::{Shared, Written};
 use crate::access::event::{Event, GapCause, Record};
+use crate::lock;
 
 /// Pause between attempts while the disk fails.
 const RETRY: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::codec::Framed;
 
 use super::Refused;
+use crate::lock;
 use crate::mqtt::BrokerUrl;
 
 /// Longest wait for a client's first packet, in seconds.
@@ -103,10 +104,6 @@ async fn accept(listener: TcpListener) {
 
 type Shared = Arc<Mutex<State>>;
 type Connection = Framed<TcpStream, Codec>;
-
-fn lock(state: &Shared) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Sessions by client id, and retained messages by topic.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! Searches in the database, on a connection of their own that only reads: they never wait for the center, nor it for them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rusqlite::types::Value;
@@ -82,9 +82,7 @@ impl Reader {
     }
 
     fn run<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, CenterError> {
-        // A reader holds no state that a panic could have left half changed.
-        let sql = self.sql.lock().unwrap_or_else(PoisonError::into_inner);
-        query(&sql).map_err(failed(&self.path))
+        query(&crate::lock(&self.sql)).map_err(failed(&self.path))
     }
 
     /// The rows that `search` wants. Blocks while it reads.

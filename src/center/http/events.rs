@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -22,6 +22,7 @@ use super::metrics::Metrics;
 use crate::access::event::AuditEvent;
 use crate::access::id::GatewayId;
 use crate::clock::Clock;
+use crate::lock;
 
 /// Events kept for clients that come back.
 const EVENTS_MAX: usize = 10_000;
@@ -94,7 +95,7 @@ impl EventLog {
             None => json!({ "data": data }),
         };
         let data = data.to_string();
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         ring.last += 1;
         let n = ring.last;
         if ring.events.len() >= EVENTS_MAX {
@@ -113,7 +114,7 @@ impl EventLog {
 
     /// The first event after number `after`; `Err`: the number of the oldest that is kept, because those before it are not.
     fn after(&self, after: u64) -> Result<Option<Arc<Kept>>, u64> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         let Some(oldest) = ring.events.front().map(|event| event.n) else { return Ok(None) };
         if after + 1 < oldest {
             return Err(oldest);
@@ -124,7 +125,7 @@ impl EventLog {
 
     /// Where to go on: behind the event of `id`, or now. `None`: the id is of another run or of no event.
     fn place(&self, id: Option<&str>) -> Option<u64> {
-        let last = self.ring.lock().unwrap_or_else(PoisonError::into_inner).last;
+        let last = lock(&self.ring).last;
         let Some(id) = id else { return Some(last) };
         let (run, n) = id.split_once('-')?;
         let n = n.parse().ok().filter(|n| *n <= last)?;

@@ -3,7 +3,7 @@
 //! Prometheus is for.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Shared;
 use crate::access::id::Timestamp;
 use crate::http::api::{body, refuse};
+use crate::lock;
 
 /// Time between two samples, in seconds.
 pub const SAMPLE_EVERY_S: u64 = 300;
@@ -93,12 +94,6 @@ impl History {
     }
 }
 
-impl Charts {
-    fn lock(&self) -> MutexGuard<'_, History> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Samples the metrics for as long as the console is served.
 pub(super) async fn sample(console: Shared) {
     let mut ticks = interval(Duration::from_secs(SAMPLE_EVERY_S));
@@ -106,7 +101,7 @@ pub(super) async fn sample(console: Shared) {
     loop {
         ticks.tick().await;
         match totals(&console) {
-            Ok(totals) => console.charts.lock().take(console.clock.now().wall, totals),
+            Ok(totals) => lock(&console.charts.0).take(console.clock.now().wall, totals),
             Err(error) => tracing::warn!(%error, "the metrics cannot be sampled"),
         }
     }
@@ -114,7 +109,7 @@ pub(super) async fn sample(console: Shared) {
 
 pub(super) async fn charts(State(console): State<Shared>) -> Response {
     match totals(&console) {
-        Ok(totals) => body(&console.charts.lock().json(console.clock.now().wall, &totals)),
+        Ok(totals) => body(&lock(&console.charts.0).json(console.clock.now().wall, &totals)),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics cannot be read: {error}")),
     }
 }

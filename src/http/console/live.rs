@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Extension;
@@ -31,6 +31,7 @@ use crate::access::event::{Event, Mark};
 use crate::config::Secret;
 use crate::gateway::ports::Ask;
 use crate::http::api::{ask, refuse, status_body};
+use crate::lock;
 
 /// Events that somebody who was away is sent afterwards; what is older is named as missed and is in the audit.
 pub const RESUME_EVENTS_MAX: u64 = 10_000;
@@ -84,11 +85,7 @@ impl Live {
     }
 
     pub(super) fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Frame>>> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.board)
     }
 
     fn last(&self) -> u64 {
@@ -99,7 +96,7 @@ impl Live {
         if next > self.last() {
             return Next::Frames(Vec::new());
         }
-        let ring = self.ring();
+        let ring = lock(&self.ring);
         if ring.front().is_none_or(|oldest| oldest.n > next) {
             return Next::OnDisk;
         }
@@ -140,7 +137,7 @@ async fn read_again(console: &Shared) {
     let (store, through) = (console.pages.audit.clone(), console.live.last());
     if let Ok(board) = tokio::task::spawn_blocking(move || Board::read(&store, through)).await {
         *console.live.board() = board;
-        console.live.ring().clear();
+        lock(&console.live.ring).clear();
     }
 }
 
@@ -166,7 +163,7 @@ async fn take_up_to(console: &Shared, through: u64) -> bool {
             let (frame, event) = Frame::new(stored);
             has_note |= event.as_ref().is_some_and(|e| matches!(e.body, Event::Config { mark: Mark::Note, .. }));
             console.live.board().take(&frame, event.as_ref());
-            let mut ring = console.live.ring();
+            let mut ring = lock(&console.live.ring);
             if ring.len() >= RING_EVENTS_MAX {
                 ring.pop_front();
             }

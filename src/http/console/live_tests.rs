@@ -139,7 +139,7 @@ async fn whoever_comes_back_is_sent_each_event_once_from_disk_and_from_memory() 
     let mut again = rig.looker(by_token(), 3_333);
     let (numbers, _) = until(&mut again, 8_700).await;
     assert_eq!(numbers, (3_334..=8_700).collect::<Vec<_>>(), "across disk and memory");
-    assert!(rig.console.live.ring().len() <= RING_EVENTS_MAX);
+    assert!(crate::lock(&rig.console.live.ring).len() <= RING_EVENTS_MAX);
     drop(idle);
 }
 

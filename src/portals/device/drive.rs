@@ -1,7 +1,7 @@
 //! How an output is switched: one try and its confirmation, further tries within the deadline of an order, the pause between outputs of
 //! one supply, and when an output that is not off raises an alarm. After the deadline of an order nothing is sent.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -263,7 +263,7 @@ impl Stagger {
     /// When the next one may be switched on; `None`: too many wait.
     fn turn(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = crate::lock(&self.0);
         let turn = (*next).max(now);
         if turn.duration_since(now) > Duration::from_millis(STAGGER_MS_MAX) {
             return None;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
@@ -388,9 +388,8 @@ impl Wire {
 struct Tap(Arc<Mutex<Wire>>);
 
 impl Tap {
-    /// Only one task uses a line, and nothing panics under the lock.
     fn wire(&self) -> MutexGuard<'_, Wire> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::lock(&self.0)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::super::limit::{Removal, removal};
 use super::super::segment::HEADER_BYTES;
-use super::super::shared::lock;
 use super::*;
 use crate::access::credential::Role;
 use crate::access::decision::{GrantFlags, Reason, Reasons};
 use crate::access::event::{Outcome, Who};
+use crate::lock;
 
 /// Below it nothing goes: some five segments.
 const LIMIT_BYTES: u64 = 36_000;

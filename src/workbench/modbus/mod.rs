@@ -11,13 +11,14 @@ pub mod plug;
 mod serve;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::access::id::CardUid;
+use crate::lock;
 use crate::profile::{InputKind, Profile};
 use crate::wire::modbus::{Exception, Request, refusal};
 
@@ -73,13 +74,8 @@ impl Line {
         Self { shared: Arc::new(Mutex::new(shared)), changed: watch::Sender::new(0) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // No invariant spans two statements under this lock, so a panic of another holder does no harm.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn command<T>(&self, unit: u8, act: impl FnOnce(&mut Unit) -> T) -> Option<T> {
-        let result = self.lock().units.get_mut(&unit).map(act);
+        let result = lock(&self.shared).units.get_mut(&unit).map(act);
         if result.is_none() {
             tracing::warn!(unit, "this unit is not on the simulated line");
         }
@@ -100,7 +96,7 @@ impl Line {
     /// The card that lies at a reader.
     #[must_use]
     pub fn card(&self, unit: u8, reader: u16) -> Option<CardUid> {
-        self.lock().units.get(&unit)?.device.card(reader)
+        lock(&self.shared).units.get(&unit)?.device.card(reader)
     }
 
     /// Sets a contact or button; a counter is raised by one.
@@ -125,7 +121,7 @@ impl Line {
     #[must_use]
     pub fn units(&self) -> Vec<(u8, Arc<Profile>)> {
         let mut units: Vec<_> =
-            self.lock().units.iter().map(|(id, unit)| (*id, Arc::clone(&unit.device.profile))).collect();
+            lock(&self.shared).units.iter().map(|(id, unit)| (*id, Arc::clone(&unit.device.profile))).collect();
         units.sort_by_key(|(id, _)| *id);
         units
     }
@@ -147,19 +143,19 @@ impl Line {
 
     /// Sets how long every transaction takes.
     pub fn pace(&self, pace: Duration) {
-        self.lock().pace = pace;
+        lock(&self.shared).pace = pace;
     }
 
     /// Whether a relay is on.
     #[must_use]
     pub fn relay(&self, unit: u8, channel: u16) -> bool {
-        self.lock().units.get_mut(&unit).is_some_and(|u| u.device.relay(channel, Instant::now()))
+        lock(&self.shared).units.get_mut(&unit).is_some_and(|u| u.device.relay(channel, Instant::now()))
     }
 
     /// The requests received so far, with their time and unit.
     #[must_use]
     pub fn received(&self) -> Vec<(Instant, u8, Request)> {
-        self.lock().received.clone()
+        lock(&self.shared).received.clone()
     }
 
     /// Waits until the relay is `on`. `false`: it was not within `limit`.
@@ -180,7 +176,7 @@ impl Line {
     async fn transact(&self, unit: u8, pdu: &[u8], frame: impl Fn(u8, &[u8]) -> Vec<u8>) -> Answer {
         let decoded = Request::decode(pdu);
         let (pace, fault) = {
-            let mut shared = self.lock();
+            let mut shared = lock(&self.shared);
             let fault = shared.units.get(&unit).map(|u| u.fault);
             if let Ok(request) = &decoded
                 && shared.received.len() < RECEIVED_MAX

@@ -3,7 +3,7 @@
 //! Owns what a request does and how long it may take; the bytes that carry it are in `frames`.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -15,6 +15,7 @@ use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport, Request as CardRequest};
 use crate::access::portal::{Assurance, PortalKind, Posture};
 use crate::gateway::ports::{Inbox, PortalOrder};
+use crate::lock;
 use crate::portals::device::HOLD_MS_DEFAULT;
 use crate::wire::modbus::{Exception, Reply, Request, Space};
 use crate::wire::registers::{self, Answer, CardQuestion, StateBits};
@@ -92,14 +93,9 @@ impl PortalSession {
         Self { id, kind, unit, inbox, began: Instant::now(), state: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock; if it did, the registers would still be whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Carries out an order of the gateway.
     pub(super) fn execute(&self, order: PortalOrder) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         match order {
             PortalOrder::Answer { id, decision, delay_ms, .. } => {
                 // Without a waiting request the answer is late, and a late grant opens nothing. The grant is carried out here, in
@@ -161,7 +157,7 @@ impl PortalSession {
     /// The registers as they are now.
     fn answer(&self) -> Answer {
         let now = Instant::now();
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let held = match self.kind {
             PortalKind::PowerBox => state.energised.is_some(),
             PortalKind::Gate | PortalKind::Door => {
@@ -220,11 +216,11 @@ impl PortalSession {
         let reads_off =
             answer.output == 0 && (start..start.saturating_add(count)).contains(&registers::OUTPUT_REGISTER);
         let confirms = {
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             reads_off && state.energised.is_none() && std::mem::take(&mut state.off_unread)
         };
         if confirms && !self.offer(PortalReport { relay: Some(false), ..PortalReport::default() }) {
-            self.lock().off_unread = true;
+            lock(&self.state).off_unread = true;
         }
     }
 
@@ -257,7 +253,7 @@ impl PortalSession {
             slot: 0,
         };
         let (id, decided) = {
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             state.end_old_grant(self.kind);
             let before = state.answered.clone().filter(|before| before.asked == asked);
             // The grant of a box lasts until it is cut.
@@ -281,7 +277,7 @@ impl PortalSession {
             return;
         }
         // The decision may have come since the time-out.
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.waiting.remove(&id).is_some() {
             let error = format!("no decision within {DECISION_MS} ms");
             tracing::error!(
@@ -295,20 +291,20 @@ impl PortalSession {
 
     fn seen(&self) {
         let was_online = {
-            let mut state = self.lock();
+            let mut state = lock(&self.state);
             state.last_request = Some(Instant::now());
             std::mem::replace(&mut state.online, true)
         };
         let here = PortalReport { online: Some(true), output_online: Some(true), ..PortalReport::default() };
         if !was_online && !self.offer(here) {
-            self.lock().online = false;
+            lock(&self.state).online = false;
         }
     }
 
     /// Reports a controller that sends no requests any more. Called periodically.
     pub(super) fn watch(&self) {
         let is_silent = {
-            let state = self.lock();
+            let state = lock(&self.state);
             let limit = Duration::from_millis(CONTROLLER_SILENT_MS);
             state.online && state.last_request.is_some_and(|at| at.elapsed() > limit)
         };
@@ -319,7 +315,7 @@ impl PortalSession {
         let cause = format!("its controller has sent no request for {} s", CONTROLLER_SILENT_MS / 1000);
         let (online, output_online) = (Some(false), Some(false));
         if self.offer(PortalReport { online, output_online, cause: Some(cause), ..PortalReport::default() }) {
-            self.lock().online = false;
+            lock(&self.state).online = false;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An output with MQTT topics of its own: what is published to it, and how it is known that this was carried out.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -97,7 +97,7 @@ impl MqttOutput {
             let cause = format!("not published: `{}` is offline", self.topic);
             return Err(if set == Set::Off { NotSet::Unknown(cause) } else { NotSet::Refused(cause) });
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((set != Set::Off, now));
+        *crate::lock(&self.last) = Some((set != Set::Off, now));
         // No broker keeps a message of QoS 0 for a client that is away.
         let qos = if set == Set::Off { Qos::AtLeastOnce } else { Qos::AtMostOnce };
         let until = deadline.unwrap_or(now + Duration::from_millis(OFF_WAITS_MS));
@@ -116,7 +116,7 @@ impl MqttOutput {
     /// See [`Wiring::read_back`](crate::portals::device::Wiring::read_back). Waits until the device reports what was ordered last, asks
     /// it when it reports nothing, and gives what it has reported when its time is over.
     pub(in crate::portals) async fn read_back(&self) -> Option<(bool, Instant)> {
-        let (wanted, since) = (*self.last.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let (wanted, since) = (*crate::lock(&self.last))?;
         let (begun, within) = (Instant::now(), Duration::from_millis(u64::from(self.output.confirm.within_ms)));
         let mut seen = self.seen.clone();
         let mut confirmed = async |until: Instant| {

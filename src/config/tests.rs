@@ -1,6 +1,7 @@
 //! The whole configuration as installers write it, every default, and every diagnostic with its exact text.
 
 use super::*;
+use crate::profile::tests::{snapshot, snapshot_of_blocks};
 use crate::wire::allowed::OpName;
 
 mod building;
@@ -91,7 +92,7 @@ fn every_key_has_an_effect_and_every_default_is_the_documented_one() {
         include_str!("tests/insecure.toml"),
     ];
     let found = files.map(|text| shown(&parse(text, &around(dir.path())).unwrap(), dir.path()));
-    snapshot("understood.txt", include_str!("tests/understood.txt"), &found.join("\n"));
+    snapshot("config/tests/understood.txt", &found.join("\n"));
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn all_diagnostics_of_a_file_are_reported_at_once_with_line_path_and_remedy() {
     let path = dir.path().join("dormgate.toml");
     let error = load(&path).unwrap_err();
     let found = error.to_string().replace(&format!("{}/", dir.path().display()), "") + "\n";
-    snapshot("diagnostics.txt", include_str!("tests/diagnostics.txt"), &found);
+    snapshot("config/tests/diagnostics.txt", &found);
 }
 
 #[test]
@@ -162,28 +163,15 @@ fn a_secret_falls_back_to_the_systemd_credential() {
     assert_eq!(format!("{:?}", Secret::new("own")), "Secret(…)");
 }
 
-/// Each block of the file is a configuration without its gateway, and every diagnostic (`=`) it has. `UPDATE_SNAPSHOTS=1` writes
-/// the file again, for a review of its diff.
+/// Each block of the file is a configuration without its gateway, and every diagnostic (`=`) it has.
 #[test]
 fn keys_that_do_not_fit_together_are_diagnostics() {
-    let expected = include_str!("tests/cases.txt");
-    let found = expected.split("\n\n").map(|block| {
+    snapshot_of_blocks("config/tests/cases.txt", |block| {
         let text: Vec<&str> = block.lines().filter(|line| !line.starts_with("= ")).collect();
         let text = text.join("\n");
         let found = diagnostics(&format!("[gateway]\nid = \"g\"\n{text}\n"));
         format!("{text}\n= {}", found.replace('\n', "\n= "))
     });
-    snapshot("cases.txt", expected, &(found.collect::<Vec<_>>().join("\n\n") + "\n"));
-}
-
-fn snapshot(name: &str, expected: &str, found: &str) {
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(format!("{}/src/config/tests/{name}", env!("CARGO_MANIFEST_DIR")), found).unwrap();
-    }
-    assert_eq!(found.split("\n\n").count(), expected.split("\n\n").count());
-    for (found, expected) in found.split("\n\n").zip(expected.split("\n\n")) {
-        assert_eq!(found.trim_end(), expected.trim_end());
-    }
 }
 
 #[test]

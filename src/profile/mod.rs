@@ -21,7 +21,7 @@ mod show;
 mod value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use model::{
     Confirm, DEADLINE_MS_MAX, InputKind, InputPoint, Meter, OnLinkLoss, Output, Profile, Pulse, Reader, Trigger,

@@ -1,6 +1,7 @@
 //! Every diagnostic of a profile, as in the file `tests/diagnostics.txt`; and the description of profiles without one.
 
-use super::{Order, Point, PointType, check_text};
+use super::document::Diagnostic;
+use super::{Order, Point, PointType, SHIPPED, check_text, read};
 use crate::wire::modbus::Space;
 
 /// A point at the first input register.
@@ -40,30 +41,67 @@ fn with(name: &str, from: &str, to: &str) -> Result<String, String> {
     check_text(&format!("{name}.toml"), &text)
 }
 
-/// Each block of the file names a base, the lines (`<`) that are replaced, those (`>`) that replace them, and every diagnostic (`=`).
-/// `UPDATE_SNAPSHOTS=1` writes the file again, for a review of its diff.
-#[test]
-fn each_diagnostic_has_its_place_and_its_remedy() {
-    let expected = include_str!("tests/diagnostics.txt");
-    let mut found = Vec::new();
-    for block in expected.split("\n\n") {
-        let (name, _) = block.split_once('\n').unwrap();
-        let lines = |mark: &str| -> String {
-            block.lines().filter_map(|line| line.strip_prefix(mark)).map(|line| format!("{line}\n")).collect()
-        };
-        let (from, to) = (lines("< "), lines("> "));
-        let diagnostics = with(name, &from, &to).expect_err(block).replace(&format!("{name}.toml:"), "= ");
-        let kept: Vec<&str> = block.lines().filter(|line| !line.starts_with('=')).collect();
-        found.push(format!("{}\n{diagnostics}", kept.join("\n")));
-    }
-    let found = found.join("\n\n") + "\n";
+/// Compares `found` with a file under `src/`, block by block. `UPDATE_SNAPSHOTS=1` writes the file again, for a review of its diff.
+pub(crate) fn snapshot(file: &str, found: &str) {
+    let file = format!("{}/src/{file}", env!("CARGO_MANIFEST_DIR"));
+    let expected = std::fs::read_to_string(&file).unwrap();
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/profile/tests/diagnostics.txt"), &found).unwrap();
+        std::fs::write(&file, found).unwrap();
     }
     assert_eq!(found.split("\n\n").count(), expected.split("\n\n").count());
     for (found, expected) in found.split("\n\n").zip(expected.split("\n\n")) {
         assert_eq!(found.trim_end(), expected.trim_end());
     }
+}
+
+/// The same of a file of which each block is read and written again.
+pub(crate) fn snapshot_of_blocks(file: &str, again: impl Fn(&str) -> String) {
+    let expected = std::fs::read_to_string(format!("{}/src/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    snapshot(file, &(expected.split("\n\n").map(again).collect::<Vec<_>>().join("\n\n") + "\n"));
+}
+
+/// Each block of the file has the lines (`<`) of a profile that are replaced, those (`>`) that replace them, and every diagnostic (`=`).
+/// `base` gives the id and the text of the profile, which the first line of a block may name.
+pub(super) fn snapshot_of_diagnostics(file: &str, base: impl Fn(&str) -> (&str, &str)) {
+    snapshot_of_blocks(file, |block| {
+        let (id, text) = base(block.lines().next().unwrap());
+        let lines = |mark: &str| -> String {
+            block.lines().filter_map(|line| line.strip_prefix(mark)).map(|line| format!("{line}\n")).collect()
+        };
+        let wrong = text.replacen(&lines("< "), &lines("> "), 1);
+        assert_ne!(wrong, text, "{block}");
+        let file = format!("{id}.toml");
+        let diagnostics = check_text(&file, &wrong).expect_err(block).replace(&format!("{file}:"), "= ");
+        let kept: Vec<&str> = block.lines().filter(|line| !line.starts_with('=')).collect();
+        format!("{}\n{diagnostics}", kept.join("\n"))
+    });
+}
+
+#[test]
+fn each_diagnostic_has_its_place_and_its_remedy() {
+    snapshot_of_diagnostics("profile/tests/diagnostics.txt", |name| (name, base(name)));
+}
+
+/// `id_of` reads a profile.
+pub(super) fn every_file_is_built_in(
+    folder: &str,
+    shipped: &[(&str, &str)],
+    id_of: impl Fn(&str) -> Result<String, Vec<Diagnostic>>,
+) {
+    let mut files: Vec<String> = std::fs::read_dir(format!("{}/{folder}", env!("CARGO_MANIFEST_DIR")))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".toml").map(str::to_owned))
+        .collect();
+    files.sort();
+    assert_eq!(files, shipped.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+    for (id, text) in shipped {
+        assert_eq!(id_of(text).as_deref(), Ok(*id), "the id of a profile is the name of its file");
+    }
+}
+
+#[test]
+fn every_file_of_devices_is_built_in_and_has_no_diagnostic() {
+    every_file_is_built_in("devices", SHIPPED, |text| Ok(read(text)?.id));
 }
 
 #[test]

@@ -8,33 +8,14 @@ use crate::access::id::CardUid;
 use crate::access::input::Presented;
 use crate::access::transform::Form;
 use crate::profile::model::{UidContent, UidOrder};
+use crate::profile::tests::{every_file_is_built_in, snapshot_of_diagnostics};
 
 /// A profile without a diagnostic: a reader that repeats its card, two relays, a contact and a meter.
 const BASE: &str = include_str!("tests/device.toml");
 
-/// Each block of the file has the lines (`<`) of the profile that are replaced, those (`>`) that replace them, and every diagnostic (`=`).
-/// `UPDATE_SNAPSHOTS=1` writes the file again, for a review of its diff.
 #[test]
 fn each_diagnostic_has_its_place_and_its_remedy() {
-    let expected = include_str!("tests/diagnostics.txt");
-    let mut found = Vec::new();
-    for block in expected.split("\n\n") {
-        let lines = |mark: &str| -> String {
-            block.lines().filter_map(|line| line.strip_prefix(mark)).map(|line| format!("{line}\n")).collect()
-        };
-        let text = BASE.replacen(&lines("< "), &lines("> "), 1);
-        assert_ne!(text, BASE, "{block}");
-        let diagnostics = check_text("device.toml", &text).expect_err(block).replace("device.toml:", "= ");
-        let kept: Vec<&str> = block.lines().filter(|line| !line.starts_with('=')).collect();
-        found.push(format!("{}\n{diagnostics}", kept.join("\n")));
-    }
-    let found = found.join("\n\n") + "\n";
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/profile/mqtt/tests/diagnostics.txt"), &found).unwrap();
-    }
-    for (found, expected) in found.split("\n\n").zip(expected.split("\n\n")) {
-        assert_eq!(found.trim_end(), expected.trim_end());
-    }
+    snapshot_of_diagnostics("profile/mqtt/tests/diagnostics.txt", |_| ("device", BASE));
 }
 
 #[test]
@@ -48,19 +29,9 @@ fn a_file_without_the_protocol_is_a_profile_of_a_modbus_device() {
 
 #[test]
 fn every_file_of_the_folder_is_built_in_and_has_no_diagnostic() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/devices/mqtt");
-    let mut files: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".toml").map(str::to_owned))
-        .collect();
-    files.sort();
-    let built_in: Vec<&str> = SHIPPED.iter().map(|(id, _)| *id).collect();
-    assert_eq!(files, built_in);
-    for (id, text) in SHIPPED {
-        let profile = read(text).unwrap_or_else(|diagnostics| panic!("{id}: {diagnostics:#?}"));
-        assert_eq!(profile.id, *id, "the id of a profile is the name of its file");
-        assert!(!crate::profile::SHIPPED.iter().any(|(other, _)| other == id), "{id} is a Modbus profile too");
-    }
+    every_file_is_built_in("devices/mqtt", SHIPPED, |text| Ok(read(text)?.id));
+    let of_modbus = |id: &str| crate::profile::SHIPPED.iter().any(|(other, _)| *other == id);
+    assert!(!SHIPPED.iter().any(|(id, _)| of_modbus(id)), "an id is a Modbus profile too");
 }
 
 fn reader(form: UidForm, order: UidOrder, content: UidContent) -> Reader {

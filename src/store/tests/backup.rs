@@ -36,6 +36,17 @@ async fn fill(store: &Store, events: &mut StoreEvents, numbers: std::ops::RangeI
     }
 }
 
+/// The directory of a store of 30 events and its backup, in the first.
+async fn backed_up() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=30).await;
+    made(&dir, &file, &store).unwrap();
+    assert_eq!(store.close().await, Closed::Drained);
+    (home, dir, file)
+}
+
 #[tokio::test]
 async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_before_the_centers_have_sent_again() {
     let home = tempfile::tempdir().unwrap();
@@ -122,11 +133,8 @@ async fn an_encrypted_backup_without_its_key_is_refused_and_changes_nothing() {
 
 #[tokio::test]
 async fn what_a_restoration_would_lose_is_counted_by_kind() {
-    let home = tempfile::tempdir().unwrap();
-    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (_home, dir, file) = backed_up().await;
     let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
-    fill(&store, &mut events, 1..=30).await;
-    made(&dir, &file, &store).unwrap();
     let revoked = |n: u64| {
         let body = Event::Revoked {
             uid: "04A1B2C3".parse().unwrap(),
@@ -152,11 +160,7 @@ async fn what_a_restoration_would_lose_is_counted_by_kind() {
 
 #[tokio::test]
 async fn a_backup_that_was_changed_in_one_byte_or_cut_short_is_refused_and_changes_nothing() {
-    let home = tempfile::tempdir().unwrap();
-    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
-    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
-    fill(&store, &mut events, 1..=30).await;
-    made(&dir, &file, &store).unwrap();
+    let (home, _, file) = backed_up().await;
     let whole = fs::read(&file).unwrap();
     let target = home.path().join("new");
     for at in (0..whole.len()).step_by(whole.len() / 40) {
@@ -225,13 +229,7 @@ async fn a_restoration_that_was_interrupted_at_any_step_is_finished_by_the_next_
 
 #[tokio::test]
 async fn a_restoration_that_was_not_prepared_to_its_end_changes_nothing_and_the_next_one_succeeds() {
-    let home = tempfile::tempdir().unwrap();
-    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
-    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
-    fill(&store, &mut events, 1..=30).await;
-    made(&dir, &file, &store).unwrap();
-    assert_eq!(store.close().await, Closed::Drained);
-    drop(store);
+    let (_home, dir, file) = backed_up().await;
     fs::create_dir_all(dir.join("restoring.unfinished/journal")).unwrap();
     let (store, _, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
     assert_eq!((recovered.state, recovered.integrity), (log_of(1..=30), Integrity::Complete));
@@ -244,13 +242,7 @@ async fn a_restoration_that_was_not_prepared_to_its_end_changes_nothing_and_the_
 
 #[tokio::test]
 async fn a_start_after_a_restoration_reports_no_generation_that_could_not_be_written() {
-    let home = tempfile::tempdir().unwrap();
-    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
-    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
-    fill(&store, &mut events, 1..=30).await;
-    made(&dir, &file, &store).unwrap();
-    assert_eq!(store.close().await, Closed::Drained);
-    drop(store);
+    let (_home, dir, file) = backed_up().await;
     restore(&dir, &file, "g", None, false).unwrap();
     let (store, mut events, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
     let Integrity::Damaged { lost_from, lost_to } = recovered.integrity else { panic!("nothing is lost") };
@@ -282,13 +274,7 @@ fn a_file_that_may_not_be_read_is_none_that_the_gateway_removed() {
 async fn what_is_restored_belongs_to_whoever_owns_the_data_directory() {
     use std::os::unix::fs::{MetadataExt, chown};
 
-    let home = tempfile::tempdir().unwrap();
-    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
-    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
-    fill(&store, &mut events, 1..=30).await;
-    made(&dir, &file, &store).unwrap();
-    assert_eq!(store.close().await, Closed::Drained);
-    drop(store);
+    let (home, dir, file) = backed_up().await;
     // Only root gives files to others; anybody else restores what is their own.
     let service = (4711, 4712);
     let is_root = chown(&dir, Some(service.0), Some(service.1)).is_ok();

@@ -25,6 +25,14 @@ fn open_limited(disk: &MemoryDisk) -> Open {
     Store::open_in_memory::<EventLog>(disk, limited()).unwrap()
 }
 
+/// A store that begins with more than its limit.
+fn over_limit(disk: &MemoryDisk) -> Open {
+    let mut opened = Store::open_in_memory::<EventLog>(disk, unlimited()).unwrap();
+    write(&mut opened, 1..=150);
+    drop(opened);
+    open_limited(disk)
+}
+
 fn journal_bytes(disk: &MemoryDisk) -> usize {
     disk.files().iter().filter(|(name, _)| name.ends_with(".seg")).map(|(_, length)| length).sum()
 }
@@ -36,15 +44,19 @@ fn named(n: u64, ranges: &[(u64, u64)]) -> Record {
     Record { event: AuditEvent { body, ..event(n) }, evidence: Vec::new(), flush: Flush::Now }
 }
 
+/// Does the chores; what is to go, if anything.
+fn removing(opened: &mut Open) -> Option<Vec<(u64, u64)>> {
+    opened.3.chores();
+    drain(&mut opened.1).into_iter().find_map(|event| match event {
+        StoreEvent::Removing { ranges } => Some(ranges),
+        _ => None,
+    })
+}
+
 /// Does the chores and names what is to go, as the engine does, until nothing more is to go. Gives the next free number.
 fn settle(opened: &mut Open, mut next: u64) -> u64 {
     loop {
-        opened.3.chores();
-        let removing = drain(&mut opened.1).into_iter().find_map(|event| match event {
-            StoreEvent::Removing { ranges } => Some(ranges),
-            _ => None,
-        });
-        let Some(ranges) = removing else { return next };
+        let Some(ranges) = removing(opened) else { return next };
         opened.0.append(vec![named(next, &ranges)]);
         assert_eq!(opened.3.flush(), Stepped::Idle);
         next += 1;
@@ -119,16 +131,8 @@ fn at_the_hard_limit_what_matters_least_goes_first_and_a_gap_explains_the_chain(
 fn a_cut_of_the_power_between_any_two_steps_of_a_removal_loses_nothing_else() {
     for cut_after in ["announced", "named", "durable", "removed", "half rewritten"] {
         let disk = MemoryDisk::new();
-        let mut opened = Store::open_in_memory::<EventLog>(&disk, unlimited()).unwrap();
-        write(&mut opened, 1..=150);
-        drop(opened);
-        let mut opened = open_limited(&disk);
-        opened.3.chores();
-        let removing = drain(&mut opened.1).into_iter().find_map(|event| match event {
-            StoreEvent::Removing { ranges } => Some(ranges),
-            _ => None,
-        });
-        let ranges = removing.unwrap();
+        let mut opened = over_limit(&disk);
+        let ranges = removing(&mut opened).unwrap();
         if cut_after != "announced" {
             opened.0.append(vec![named(151, &ranges)]);
         }
@@ -195,10 +199,7 @@ fn a_state_that_lost_its_generations_is_not_complete_because_a_gap_names_what_we
 #[test]
 fn whoever_reads_while_a_segment_is_rewritten_misses_nothing_that_stays() {
     let disk = MemoryDisk::new();
-    let mut opened = Store::open_in_memory::<EventLog>(&disk, unlimited()).unwrap();
-    write(&mut opened, 1..=150);
-    drop(opened);
-    let mut opened = open_limited(&disk);
+    let mut opened = over_limit(&disk);
     // Somebody stands in the middle of each of the first segments.
     let (mut read, mut places) = (Vec::new(), vec![3, 12, 20, 29]);
     for from in &mut places {

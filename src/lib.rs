@@ -59,3 +59,12 @@ pub mod workbench;
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+/// The first `most` of these and how many more there are: `a, b and 3 more`.
+pub(crate) fn few<T: ToString>(all: &[T], most: usize, between: &str) -> String {
+    let named = all.iter().take(most).map(ToString::to_string).collect::<Vec<_>>().join(between);
+    match all.len().saturating_sub(most) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}

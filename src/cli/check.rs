@@ -192,10 +192,8 @@ fn names<'p>(portals: impl IntoIterator<Item = &'p PortalConfig>) -> String {
 
 /// The first of these, and how many more there are: a line for each of 180 doors is read by nobody.
 fn few(all: &[String]) -> String {
-    match all.split_at_checked(NAMED_MAX) {
-        Some((named, more)) if more.len() > 1 => format!("{} and {} more", named.join(", "), more.len()),
-        _ => all.join(", "),
-    }
+    // One more is named rather than counted.
+    crate::few(all, NAMED_MAX + usize::from(all.len() == NAMED_MAX + 1), ", ")
 }
 
 /// The addresses that are set aside for documents (RFC 5737) and so reach nothing: what is left to do.

@@ -78,12 +78,8 @@ impl Engine {
 
     /// The portals whose reader does this to a UID.
     fn read_through(&self, transform: Transform) -> String {
-        let portals: Vec<_> = self.lossy.iter().filter(|(_, t)| **t == transform).map(|(id, _)| id).collect();
-        let named = portals.iter().take(PORTALS_LISTED_MAX).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
-        match portals.len().saturating_sub(PORTALS_LISTED_MAX) {
-            0 => named,
-            more => format!("{named} and {more} more"),
-        }
+        let portals = self.lossy.iter().filter(|(_, t)| **t == transform).map(|(id, _)| format!("`{id}`"));
+        crate::few(&portals.collect::<Vec<_>>(), PORTALS_LISTED_MAX, ", ")
     }
 
     /// What a reader gave, for the audit; where the audit has no UIDs, only how it was read.

@@ -12,12 +12,7 @@ use crate::wire::state::{GatewayState, Presence};
 const NAMED_MAX: usize = 20;
 
 fn list<T: ToString>(name: &str, items: &[T]) -> String {
-    let named: Vec<_> = items.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-    match items.len().saturating_sub(NAMED_MAX) {
-        0 if items.is_empty() => String::new(),
-        0 => format!("; {name} {}", named.join(" ")),
-        more => format!("; {name} {} and {more} more", named.join(" ")),
-    }
+    if items.is_empty() { String::new() } else { format!("; {name} {}", crate::few(items, NAMED_MAX, " ")) }
 }
 
 fn errors(errors: &[OpError]) -> String {

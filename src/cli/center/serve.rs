@@ -182,11 +182,7 @@ fn differences<T: PartialEq>(before: &[T], after: &[T], name: impl Fn(&T) -> &st
     });
     let withdrawn = before.iter().filter(|one| !new.contains_key(name(one)));
     let changes: Vec<_> = changed.chain(withdrawn.map(|one| format!("`{}` withdrawn", name(one)))).collect();
-    match changes.split_at_checked(NAMED_MAX) {
-        Some((named, more)) if !more.is_empty() => format!("{} and {} more", named.join(", "), more.len()),
-        _ if changes.is_empty() => "none changed".to_owned(),
-        _ => changes.join(", "),
-    }
+    if changes.is_empty() { "none changed".to_owned() } else { crate::few(&changes, NAMED_MAX, ", ") }
 }
 
 fn notify(states: &[NotifyState<'_>]) {

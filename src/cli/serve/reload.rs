@@ -160,9 +160,8 @@ impl Reloader {
 
 /// Keys for the audit, where an event has to fit into a batch: a large building has a thousand portals with several keys each.
 fn named(keys: &[String]) -> String {
-    let (shown, more) = keys.split_at(keys.len().min(KEYS_NAMED_MAX));
-    let shown = shown.join(", ");
-    if more.is_empty() { shown } else { format!("{shown} and {} more, which are in the log", more.len()) }
+    let rest = if keys.len() > KEYS_NAMED_MAX { ", which are in the log" } else { "" };
+    crate::few(keys, KEYS_NAMED_MAX, ", ") + rest
 }
 
 #[cfg(test)]

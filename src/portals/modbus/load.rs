@@ -80,10 +80,8 @@ fn warning(bus: &BusConfig, portals: &[PortalConfig]) -> Option<String> {
     let readers = match &readers[..] {
         [(_, every_ms), ..] if percent > 100 => {
             let names: Vec<_> = readers.iter().map(|(portal, _)| format!("`{portal}`")).collect();
-            let (named, more) = names.split_at(names.len().min(NAMED_MAX));
-            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
             let round_ms = u64::from(*every_ms) * u64::from(percent) / 100;
-            format!(", so that a card at {}{more} waits for some {round_ms} ms", named.join(", "))
+            format!(", so that a card at {} waits for some {round_ms} ms", crate::few(&names, NAMED_MAX, ", "))
         }
         _ => String::new(),
     };

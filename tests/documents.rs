@@ -10,7 +10,7 @@ use dormgate::access::engine::Status;
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
 use dormgate::config::{ModbusPart, MqttPart, Part};
-use dormgate::gateway::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
+use dormgate::gateway::metrics::Metrics;
 use dormgate::http::client::query_text;
 use dormgate::http::{DiskRoom, Links};
 use dormgate::mqtt::LinkMetrics;
@@ -164,10 +164,10 @@ fn metrics() -> Vec<String> {
     let own = Metrics::default();
     own.register(&mut registry);
     // What has labels is shown once it has counted something.
-    let (outcome, stream) = (OutcomeLabels { outcome: "ok" }, StreamLabels { stream: "card-office".to_owned() });
-    own.decisions.get_or_create(&DecisionLabels { kind: "gate", decision: "deny", reason: "lost" }).inc();
-    own.rejected.get_or_create(&RejectedLabels { topic: "changes", code: "bad_signature" }).inc();
-    own.alarms.get_or_create(&AlarmLabels { kind: "fire" }).inc();
+    let (outcome, stream) = ([("outcome", "ok")], [("stream", "card-office".to_owned())]);
+    own.decisions.get_or_create(&[("kind", "gate"), ("decision", "deny"), ("reason", "lost")]).inc();
+    own.rejected.get_or_create(&[("topic", "changes"), ("code", "bad_signature")]).inc();
+    own.alarms.get_or_create(&[("kind", "fire")]).inc();
     own.messages.get_or_create(&outcome).inc();
     own.commands.get_or_create(&outcome).inc();
     for family in [&own.stream_epoch, &own.stream_seq, &own.stream_age] {

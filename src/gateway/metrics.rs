@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,67 +19,8 @@ use crate::access::input::MessageKind;
 use crate::access::portal::{PortalKind, Posture};
 use crate::wire::topic::leaf;
 
-/// Labels of `dormgate_decisions_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DecisionLabels {
-    /// `gate`, `door`, `power_box` or `unknown`.
-    pub kind: &'static str,
-    /// `grant` or `deny`.
-    pub decision: &'static str,
-    /// The reason's name on the wire.
-    pub reason: &'static str,
-}
-
-/// Labels of `dormgate_messages_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabels {
-    /// `applied`, `duplicate`, `stale`, `rejected`.
-    pub outcome: &'static str,
-}
-
-/// Labels of `dormgate_rejected_messages_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RejectedLabels {
-    /// `changes`, `command`, `request` and so on.
-    pub topic: &'static str,
-    /// The error code.
-    pub code: &'static str,
-}
-
-/// Labels of `dormgate_stream_epoch`, `dormgate_stream_seq` and `dormgate_stream_age_seconds`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StreamLabels {
-    /// The stream's name.
-    pub stream: String,
-}
-
-/// Labels of `dormgate_alarms_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct AlarmLabels {
-    /// The alarm's name on the wire.
-    pub kind: &'static str,
-}
-
-/// Labels of `dormgate_portals`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabels {
-    /// `online` or `offline`.
-    pub state: &'static str,
-}
-
-/// Labels of `dormgate_portals_in_posture`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PostureLabels {
-    /// The posture's name on the wire.
-    pub posture: &'static str,
-}
-
-/// Labels of `dormgate_portal_power_watts` and `dormgate_portal_energy_kwh_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PortalLabels {
-    /// The portal's id.
-    pub portal: String,
-}
+/// The labels of a series, each with its name.
+pub type Labels<const N: usize, V = &'static str> = [(&'static str, V); N];
 
 /// A metric a line: the field, its type, how it begins, its name at `/metrics`, and what it reports.
 macro_rules! metrics {
@@ -110,23 +50,23 @@ macro_rules! metrics {
 }
 
 metrics! {
-    decisions: Family<DecisionLabels, Counter> = Family::default(), "decisions",
+    decisions: Family<Labels<3>, Counter> = Family::default(), "decisions",
         "Decisions by kind of portal, decision and reason";
     decision_seconds: Histogram = Histogram::new(DECISION_BUCKETS), "decision_seconds",
         "From a request taken out of the inbox to its answer handed on";
-    messages: Family<OutcomeLabels, Counter> = Family::default(), "change_messages",
+    messages: Family<Labels<1>, Counter> = Family::default(), "change_messages",
         "Change messages by outcome";
-    rejected: Family<RejectedLabels, Counter> = Family::default(), "rejected_messages",
+    rejected: Family<Labels<2>, Counter> = Family::default(), "rejected_messages",
         "Messages without effect by kind and error code";
-    commands: Family<OutcomeLabels, Counter> = Family::default(), "commands",
+    commands: Family<Labels<1>, Counter> = Family::default(), "commands",
         "Commands by how they ended";
     cards: Gauge = Gauge::default(), "cards",
         "Cards known";
-    stream_epoch: Family<StreamLabels, Gauge> = Family::default(), "stream_epoch",
+    stream_epoch: Family<Labels<1, String>, Gauge> = Family::default(), "stream_epoch",
         "The list's revision: epoch of each stream";
-    stream_seq: Family<StreamLabels, Gauge> = Family::default(), "stream_seq",
+    stream_seq: Family<Labels<1, String>, Gauge> = Family::default(), "stream_seq",
         "The list's revision: received without a hole up to this message of each stream";
-    stream_age: Family<StreamLabels, Gauge> = Family::default(), "stream_age_seconds",
+    stream_age: Family<Labels<1, String>, Gauge> = Family::default(), "stream_age_seconds",
         "How long ago each stream confirmed the list; refreshed with the state, at least once a minute; absent until it did";
     audit_last: Gauge = Gauge::default(), "audit_last",
         "Number of the newest audit event";
@@ -140,17 +80,17 @@ metrics! {
         "Time of one flush of the journal";
     orders_dropped: Counter = Counter::default(), "portal_orders_dropped",
         "Orders dropped because a portal link was too far behind";
-    alarms: Family<AlarmLabels, Counter> = Family::default(), "alarms",
+    alarms: Family<Labels<1>, Counter> = Family::default(), "alarms",
         "Alarms raised by kind; that one is over is not counted";
-    alarms_open: Family<AlarmLabels, Gauge> = Family::default(), "alarms_open",
+    alarms_open: Family<Labels<1>, Gauge> = Family::default(), "alarms_open",
         "Alarms that are open, of the kinds that end; refreshed with the state, at least once a minute";
-    portals: Family<StateLabels, Gauge> = Family::default(), "portals",
+    portals: Family<Labels<1>, Gauge> = Family::default(), "portals",
         "Portals that are online, and that are offline or have not reported yet";
-    postures: Family<PostureLabels, Gauge> = Family::default(), "portals_in_posture",
+    postures: Family<Labels<1>, Gauge> = Family::default(), "portals_in_posture",
         "Portals in each posture";
-    power_watts: Family<PortalLabels, Gauge<f64, AtomicU64>> = Family::default(), "portal_power_watts",
+    power_watts: Family<Labels<1, String>, Gauge<f64, AtomicU64>> = Family::default(), "portal_power_watts",
         "Power drawn at a portal, as its meter reports; absent without a valid reading";
-    energy_kwh: Family<PortalLabels, Counter<f64, AtomicU64>> = Family::default(), "portal_energy_kwh",
+    energy_kwh: Family<Labels<1, String>, Counter<f64, AtomicU64>> = Family::default(), "portal_energy_kwh",
         "Energy that a portal's meter has counted; absent without a valid reading";
 }
 
@@ -169,23 +109,24 @@ impl Metrics {
     /// that is not configured has none, and duress is nowhere here.
     pub(super) fn begin(&self) {
         for kind in AlarmKind::ALL.iter().filter(|kind| **kind != AlarmKind::Duress) {
-            drop(self.alarms.get_or_create(&AlarmLabels { kind: kind.as_str() }));
+            drop(self.alarms.get_or_create(&[("kind", kind.as_str())]));
         }
         for outcome in Outcome::ALL {
-            drop(self.messages.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
+            drop(self.messages.get_or_create(&[("outcome", outcome.as_str())]));
         }
         for outcome in ReplyStatus::ALL {
-            drop(self.commands.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
+            drop(self.commands.get_or_create(&[("outcome", outcome.as_str())]));
         }
         for (kind, code) in MessageKind::ALL.iter().flat_map(|kind| ErrorCode::ALL.iter().map(move |code| (kind, code)))
         {
-            drop(self.rejected.get_or_create(&RejectedLabels { topic: leaf(*kind), code: code.as_str() }));
+            drop(self.rejected.get_or_create(&[("topic", leaf(*kind)), ("code", code.as_str())]));
         }
         let grants = GrantReason::ALL.iter().map(|reason| ("grant", reason.as_str()));
         let denials = Reason::ALL.iter().map(|reason| ("deny", reason.as_str()));
         for (decision, reason) in grants.chain(denials) {
             for kind in PortalKind::ALL {
-                drop(self.decisions.get_or_create(&DecisionLabels { kind: kind.as_str(), decision, reason }));
+                let labels = [("kind", kind.as_str()), ("decision", decision), ("reason", reason)];
+                drop(self.decisions.get_or_create(&labels));
             }
         }
     }
@@ -196,18 +137,18 @@ impl Metrics {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let (online, offline) = (status.portals_online, count(status.offline.len()));
         for (state, portals) in [("online", online), ("offline", offline)] {
-            self.portals.get_or_create(&StateLabels { state }).set(gauge(portals));
+            self.portals.get_or_create(&[("state", state)]).set(gauge(portals));
         }
         for posture in Posture::ALL {
             let portals = match posture {
                 Posture::Secure => (online + offline).saturating_sub(count(status.modes.len())),
                 posture => count(status.modes.iter().filter(|(_, mode)| mode == posture).count()),
             };
-            self.postures.get_or_create(&PostureLabels { posture: posture.as_str() }).set(gauge(portals));
+            self.postures.get_or_create(&[("posture", posture.as_str())]).set(gauge(portals));
         }
         self.cards.set(gauge(status.cards));
         for stream in &status.streams {
-            let labels = StreamLabels { stream: stream.name.to_string() };
+            let labels = [("stream", stream.name.to_string())];
             self.stream_epoch.get_or_create(&labels).set(i64::from(stream.epoch));
             self.stream_seq.get_or_create(&labels).set(gauge(stream.seq));
             match stream.age_s {
@@ -225,13 +166,13 @@ impl Metrics {
     pub(super) fn open(&self, open: &BTreeMap<AlarmKind, u64>) {
         for kind in AlarmKind::ALL.iter().filter(|kind| **kind != AlarmKind::Duress) {
             let open = open.get(kind).copied().unwrap_or(0);
-            self.alarms_open.get_or_create(&AlarmLabels { kind: kind.as_str() }).set(gauge(open));
+            self.alarms_open.get_or_create(&[("kind", kind.as_str())]).set(gauge(open));
         }
     }
 
     /// Shows what a portal's meter reports, and nothing where it reports nothing any more.
     pub fn metered(&self, portal: &PortalId, power_w: Option<f64>, energy_kwh: Option<f64>) {
-        let labels = PortalLabels { portal: portal.to_string() };
+        let labels = [("portal", portal.to_string())];
         match power_w {
             Some(watts) => {
                 self.power_watts.get_or_create(&labels).set(watts);

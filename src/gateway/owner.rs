@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::answers::{Answers, Ordered};
 use super::dispatch::{Dispatch, RETRY_MS};
-use super::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, gauge};
+use super::metrics::{Metrics, gauge};
 use super::ports::{
     Ask, OperatorRefusal, PortalOrder, PortalOutlets, Progress, Readiness, Reload, SLICE_CARDS_MAX, StateReport,
     UplinkOrder,
@@ -118,8 +118,7 @@ impl GatewayCore {
     /// Handles one input: decides, drives, records, answers.
     pub fn input(&mut self, input: Input, now: Now) {
         if let Input::Rejected(rejected) = &input {
-            let labels =
-                RejectedLabels { topic: crate::wire::topic::leaf(rejected.kind), code: rejected.error.code.as_str() };
+            let labels = [("topic", crate::wire::topic::leaf(rejected.kind)), ("code", rejected.error.code.as_str())];
             self.metrics.rejected.get_or_create(&labels).inc();
         }
         // What was published is gone from the broker: its last will has taken its place.
@@ -333,14 +332,12 @@ impl GatewayCore {
                     self.unwritten.push(*record);
                 }
                 Effect::Acknowledge { after, ack, receipt } => {
-                    let labels = OutcomeLabels { outcome: ack.outcome.as_str() };
-                    self.metrics.messages.get_or_create(&labels).inc();
+                    self.metrics.messages.get_or_create(&[("outcome", ack.outcome.as_str())]).inc();
                     let order = UplinkOrder::Acknowledge { ack, receipt, durable_at: now.wall };
                     self.dispatch.answer_after(after, order);
                 }
                 Effect::Reply { after, reply } => {
-                    let labels = OutcomeLabels { outcome: reply.status.as_str() };
-                    self.metrics.commands.get_or_create(&labels).inc();
+                    self.metrics.commands.get_or_create(&[("outcome", reply.status.as_str())]).inc();
                     self.dispatch.answer_after(after, UplinkOrder::Reply(reply));
                 }
                 Effect::OrderDropped { portal } => {
@@ -356,7 +353,7 @@ impl GatewayCore {
                     }
                     // The metrics are for everybody; the center has this alarm, and the console shows it after a login.
                     if alarm.kind != AlarmKind::Duress && !alarm.ended {
-                        self.metrics.alarms.get_or_create(&AlarmLabels { kind: alarm.kind.as_str() }).inc();
+                        self.metrics.alarms.get_or_create(&[("kind", alarm.kind.as_str())]).inc();
                     }
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
                     tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.logged(), "alarm");
@@ -378,7 +375,7 @@ impl GatewayCore {
 
     fn count(&self, portal: &str, decision: &crate::access::decision::Decision) {
         let kind = self.engine.kind_of(portal).map_or("unknown", crate::access::portal::PortalKind::as_str);
-        let labels = DecisionLabels { kind, decision: decision.as_str(), reason: decision.reason_str() };
+        let labels = [("kind", kind), ("decision", decision.as_str()), ("reason", decision.reason_str())];
         self.metrics.decisions.get_or_create(&labels).inc();
     }
 

@@ -68,3 +68,13 @@ pub(crate) fn few<T: ToString>(all: &[T], most: usize, between: &str) -> String 
         more => format!("{named} and {more} more"),
     }
 }
+
+/// Lets every other thread go first from here on: what this one does can wait, and a card cannot.
+pub(crate) fn wait_behind_requests() {
+    /// Of 19, the last. High enough to be passed by whatever becomes ready, and not so high that a busy machine never comes to it.
+    #[cfg(target_os = "linux")]
+    const NICE: i32 = 10;
+    // Linux has a priority for each thread. Where it is not permitted, it is slower for nobody but the others.
+    #[cfg(target_os = "linux")]
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE).ok();
+}

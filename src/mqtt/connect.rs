@@ -70,6 +70,9 @@ pub enum LinkError {
     /// The broker keeps a session by the client's id.
     #[error("`client_id` is empty; a broker that keeps a session needs one")]
     NoClientId,
+    /// No thread can be started for it.
+    #[error("no thread can be started for the link: {0}")]
+    Thread(std::io::ErrorKind),
 }
 
 /// Whether a connection can be tried at all.

@@ -85,6 +85,7 @@ impl<F: Fold> Opened<F> {
         };
         thread::Builder::new().name("store-writer".to_owned()).spawn(write)?;
         let keep = move || {
+            crate::wait_behind_requests();
             keeper.run();
             shared.set_done();
         };

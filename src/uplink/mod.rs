@@ -3,9 +3,11 @@
 //! It owns what is acknowledged to the broker and when, and the audit's way to the center. It does not know what a message means
 //! for the list: the gateway reports what is to be sent, and when something is durable.
 //!
-//! One task does everything here. It hands on in the order of arrival and waits for nothing but the gateway's inbox.
+//! One task does everything here but the decoding of snapshots (`beside`). It hands on in the order of arrival, of which only parts of
+//! snapshots are excepted, and waits for nothing but the gateway's inbox.
 
 mod audit;
+mod beside;
 mod broker;
 pub mod decode;
 pub mod feed;
@@ -38,16 +40,19 @@ use crate::wire::up;
 
 pub use audit::{AuditSource, ReadEvents};
 
+use beside::{Beside, Letter};
 use broker::BrokerWatch;
 use decode::{Decoded, Decoder};
 use feed::{Feed, RESEND_S};
 
 /// How often the audit is looked at, in milliseconds. An event is on its way at most this long after it is durable.
 pub const AUDIT_LOOK_MS: u64 = 500;
-/// Messages longer than this, in bytes, are decoded on another thread, so that no request waits while a bulk load is parsed.
+/// Changes longer than this, in bytes, are decoded on another thread, so that no request waits while a bulk load is parsed.
 const BESIDE_BYTES_MIN: usize = 16 * 1024;
 /// Longest packet that is received, in bytes: twice the longest message that is opened. One beyond it ends the connection.
 const PACKET_BYTES_MAX: usize = 2 * crate::wire::limits::PACKET_BYTES_MAX;
+/// How long an ask for what is missing may wait for room, in seconds. Then the gateway asks again by itself.
+const ASK_WITHIN_S: u64 = 30;
 /// Longest time to deliver what is left when the gateway ends, in milliseconds.
 const CLOSE_MS: u64 = 2_000;
 
@@ -78,6 +83,7 @@ pub struct Uplink {
     inbox: Inbox,
     orders: mpsc::Receiver<UplinkOrder>,
     decoder: Arc<Decoder>,
+    beside: Beside,
     clock: Clock,
     metrics: Arc<LinkMetrics>,
     /// Messages that the broker keeps until the gateway acknowledges them; of this connection only.
@@ -138,6 +144,7 @@ impl Uplink {
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         Ok(Self {
             decoder: Arc::new(Decoder { gateway: gateway.clone(), streams }),
+            beside: Beside::start().map_err(|error| LinkError::Thread(error.kind()))?,
             gateway,
             boot,
             link_up,
@@ -165,9 +172,15 @@ impl Uplink {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = self.connection.next() => {
+                event = self.connection.next(), if !self.beside.is_full() => {
                     if self.happened(event).await.is_err() {
                         // Nothing is taken any more, but what was taken is still being answered.
+                        self.orders_to_the_end().await;
+                        break;
+                    }
+                }
+                (decoded, letter) = self.beside.next() => {
+                    if self.hand_on(decoded, letter).await.is_err() {
                         self.orders_to_the_end().await;
                         break;
                     }
@@ -234,17 +247,24 @@ impl Uplink {
 
     async fn received(&mut self, message: Message) -> Result<(), GatewayGone> {
         self.last_receipt += 1;
-        let receipt = Receipt(self.last_receipt);
-        let now = self.clock.now().wall;
         let Message { topic, payload, retain, ack, .. } = message;
-        let decoded = if payload.len() > BESIDE_BYTES_MIN {
-            let decoder = Arc::clone(&self.decoder);
-            let decoding = tokio::task::spawn_blocking(move || decoder.decode(&topic, payload, retain, receipt, now));
+        let letter = Letter { receipt: Receipt(self.last_receipt), ack, retain, at: self.clock.now().wall };
+        let Letter { receipt, at, .. } = letter;
+        let decoder = Arc::clone(&self.decoder);
+        let decoded = if payload.len() <= BESIDE_BYTES_MIN {
+            decoder.decode(&topic, payload, retain, receipt, at)
+        } else if matches!(topic.parse(), Ok(Topic::Down(_, Down::Snapshot))) {
+            return if self.beside.give(&decoder, topic, payload, letter) { Ok(()) } else { Err(GatewayGone) };
+        } else {
+            let decoding = tokio::task::spawn_blocking(move || decoder.decode(&topic, payload, retain, receipt, at));
             // It never panics on any input; if it did, the broker would send the message again.
             decoding.await.map_err(|_| GatewayGone)?
-        } else {
-            self.decoder.decode(&topic, payload, retain, receipt, now)
         };
+        self.hand_on(decoded, letter).await
+    }
+
+    async fn hand_on(&mut self, decoded: Decoded, letter: Letter) -> Result<(), GatewayGone> {
+        let Letter { receipt, ack, retain, at } = letter;
         let input = match decoded {
             Decoded::Held(input) => {
                 self.broker.news(Instant::now());
@@ -261,7 +281,7 @@ impl Uplink {
                 }
                 Some(input)
             }
-            Decoded::AuditAck { through, payload } => self.audit_acked(through, &payload, now),
+            Decoded::AuditAck { through, payload } => self.audit_acked(through, &payload, at),
             Decoded::Foreign => {
                 debug!(link = "uplink", "a topic that is not in the contract; ignored");
                 None
@@ -297,18 +317,18 @@ impl Uplink {
             }
             UplinkOrder::Reply(reply) => (Up::Reply, up::encode(&*reply), Retention::UntilDelivered),
             UplinkOrder::Alarm(alarm) => (Up::Alarm, up::encode(&*alarm), Retention::UntilDelivered),
-            UplinkOrder::Resync(resync) => {
-                self.broker.asks(&resync, Instant::now());
-                // An old request to send again would only be answered once more.
-                let retention = Retention::Newest(format!("resync/{}", resync.stream));
-                (Up::Resync, up::encode(&*resync), retention)
-            }
             UplinkOrder::Streams(streams) => {
                 self.decoder = Arc::new(Decoder { gateway: self.gateway.clone(), streams });
                 return;
             }
             // The link reports when it is up, and the gateway orders the state then.
-            UplinkOrder::State(_) if !self.connection.is_up() => return,
+            // An ask that nobody can receive is none: the gateway asks again when the link is up, spread over the campus.
+            UplinkOrder::State(_) | UplinkOrder::Resync(_) if !self.connection.is_up() => return,
+            UplinkOrder::Resync(resync) => {
+                let now = Instant::now();
+                self.broker.asks(&resync, now);
+                (Up::Resync, up::encode(&*resync), Retention::Until(now + Duration::from_secs(ASK_WITHIN_S)))
+            }
             UplinkOrder::State(report) => {
                 self.broker.reached(&report.status.streams);
                 let body = state::encode(&report, self.connection.generation());

@@ -229,6 +229,37 @@ async fn parts_of_a_snapshot_are_handed_on_with_their_bytes_and_forged_ones_are_
 }
 
 #[tokio::test]
+async fn a_change_does_not_wait_for_the_parts_of_a_snapshot() {
+    /// Almost as long as a part may be.
+    const CARDS: u32 = 1_300;
+    const PARTS: usize = 30;
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let entries: Value =
+            (0..CARDS).map(|n| json!({"uid": format!("1E{n:06X}"), "set": {"cancelled": [1, 4, 0]}})).collect();
+        let mut long = part(&entries);
+        (long["parts"], long["cards"]) = (json!(PARTS), json!(CARDS));
+        for n in 0..PARTS {
+            long["part"] = json!(n);
+            center.publish(reporting(SNAPSHOT, long.to_string())).unwrap();
+        }
+        deliver(&mut center, reporting(CHANGES, change(10))).await;
+        let mut parts_before = 0;
+        while !matches!(rig.urgent_peek().await, Input::Changes(_)) {
+            parts_before += 1;
+        }
+        for _ in parts_before..PARTS {
+            let Input::SnapshotPart(received) = rig.urgent_peek().await else { panic!("no part") };
+            assert!(received.part.entries.is_ok());
+        }
+        assert!(parts_before < PARTS, "it came after all of {PARTS} parts");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn retained_changes_and_commands_are_refused_and_leave_the_session() {
     against_each(async |broker| {
         let url = broker.url();

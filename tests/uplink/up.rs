@@ -73,6 +73,39 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
     .await;
 }
 
+/// Where the next message but the state was published.
+async fn next_topic(center: &mut Connection) -> String {
+    loop {
+        let message = message(center).await;
+        center.ack(message.ack.unwrap());
+        if !message.topic.ends_with("/state") {
+            return message.topic;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_asked_at_a_reconnect_that_was_to_be_asked_while_the_link_was_down() {
+    against_each(async |broker| {
+        let cable = Cable::to(&broker.url()).await;
+        let mut rig = Rig::start(&cable.url(), AuditAckBy::Center).await;
+        let mut center = center(&broker.url()).await;
+        cable.pull();
+        while rig.metrics.up.load(Relaxed) == 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        rig.orders.send(lacking(3, &[])).await.unwrap();
+        cable.plug();
+        while !matches!(rig.urgent_peek().await, Input::LinkUp { .. }) {}
+        // Behind whatever waited before.
+        rig.acknowledge(Receipt(1)).await;
+        assert_eq!(next_topic(&mut center).await, "dormgate/v1/g1/up/ack");
+        rig.orders.send(lacking(3, &[])).await.unwrap();
+        assert_eq!(next_topic(&mut center).await, "dormgate/v1/g1/up/resync");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
     /// More than the outbox takes.

@@ -322,7 +322,7 @@ impl Uplink {
                 return;
             }
             // The link reports when it is up, and the gateway orders the state then.
-            // An ask that nobody can receive is none: the gateway asks again when the link is up, spread over the campus.
+            // Nobody can receive it now. The gateway asks again when the link is up, spread over the campus.
             UplinkOrder::State(_) | UplinkOrder::Resync(_) if !self.connection.is_up() => return,
             UplinkOrder::Resync(resync) => {
                 let now = Instant::now();

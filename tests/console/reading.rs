@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::center::portal;
 use crate::http::{Events, send};
-use crate::program::page;
+use crate::program::{page, within};
 use crate::rig::{CARD, LOST, Rig, TOKEN};
 use crate::site::{BOX, DOOR, GATE};
 
@@ -31,6 +31,28 @@ async fn the_state_names_a_card_whose_box_is_not_known_to_be_off_by_the_end_of_i
         assert_eq!((uid(&status), uid(&now["status"])), (expected.into(), expected.into()), "{now}");
         rig.log_in("Li Wei").await;
     }
+    rig.gateway.stop().await;
+}
+
+/// The page compares the names with those of its tiles.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_login_the_state_names_portals_whole_whose_ids_look_like_cards() {
+    const LIKE_CARDS: [&str; 2] = ["box-01-04-12-02", "door-00000412"];
+    let more = |(id, kind)| {
+        format!("[[portal]]\nid = \"{id}\"\nkind = \"{kind}\"\nzone = \"1\"\ndevice = {{ mqtt = \"native\" }}\n")
+    };
+    let portals = [(LIKE_CARDS[0], "power_box"), (LIKE_CARDS[1], "door")].map(more).concat();
+    let rig = Rig::with("127.0.0.1", true, &portals).await;
+    let mut live = Events::open(&rig.address, "/api/v1/live", "").await;
+    let mut until = async |field: &str, expected: Value| {
+        within(field, async { while live.next("status").await.data[field] != expected {} }).await;
+        assert_eq!(rig.get("/api/v1/now").await.json()["status"][field], expected);
+    };
+    until("unreported", json!([GATE, DOOR, BOX, LIKE_CARDS[0], LIKE_CARDS[1]])).await;
+    for (id, online) in [(LIKE_CARDS[0], true), (LIKE_CARDS[1], false)] {
+        rig.site.peer.report(&portal(id, "state"), json!({ "online": online }).to_string()).await;
+    }
+    until("offline", json!([GATE, DOOR, BOX, LIKE_CARDS[1]])).await;
     rig.gateway.stop().await;
 }
 

@@ -5,8 +5,9 @@ use crate::access::event::{AlarmKind, AuditEvent, Event, Mark};
 use crate::access::id::HASH_PREFIX;
 use crate::access::scrub::{SHOWN, unseen};
 
-/// Fields that name what is not a card: an id that an office chose may be as long as a UID.
-const NAMES: [&str; 4] = ["holder", "portal", "boot", "zone"];
+/// Fields that name what is not a card: an id that an office chose may be as long as a UID. The last three list portals in the status, and
+/// are compared with the names of the tiles.
+const NAMES: [&str; 7] = ["holder", "portal", "boot", "zone", "offline", "unreported", "on"];
 /// How the hashes begin in the bytes of an event: of the event before, of what is kept beside it, and of what was erased.
 const HASHES: [&[u8]; 3] = [br#","prev":""#, br#","evidence":""#, br#","hash":""#];
 
@@ -124,6 +125,10 @@ mod tests {
             (
                 r#"{"n":12345678,"at":"2026-11-30T15:00:00.000Z","boot":"00aa11bb22cc33dd","holder":"20230415","portal":"door-00000412"}"#,
                 r#"{"n":12345678,"at":"2026-11-30T15:00:00.000Z","boot":"00aa11bb22cc33dd","holder":"20230415","portal":"door-00000412"}"#,
+            ),
+            (
+                r#"{"offline":["door-00000412","box-01-04-12-02"],"unreported":["gate-20260901"],"on":["box-01-04-12-02"],"why":"1EA68671"}"#,
+                r#"{"offline":["door-00000412","box-01-04-12-02"],"unreported":["gate-20260901"],"on":["box-01-04-12-02"],"why":"…8671"}"#,
             ),
             (r#"{"uid":"1EA6"#, r#"{"uid":"1EA6"#),
             ("", ""),

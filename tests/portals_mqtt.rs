@@ -47,7 +47,8 @@ impl Rig {
         let (link, id, boot) = (LinkSpec::plain(vec![url.clone()], "g1-local"), "g1".parse().unwrap(), "0123456789");
         let (clock, _) = Clock::manual(Timestamp(0));
         let link = NativePortals::new(link, id, boot.into(), inbox, clock, Arc::clone(&metrics)).unwrap();
-        let rig = Self { gateway, orders, metrics, task: tokio::spawn(link.run(to_do, vec!["gate".parse().unwrap()])) };
+        let run = link.run(to_do, vec!["gate".parse().unwrap()], ["wired".parse().unwrap()]);
+        let rig = Self { gateway, orders, metrics, task: tokio::spawn(run) };
         rig.up(true).await;
         rig
     }
@@ -242,6 +243,31 @@ async fn what_cannot_be_read_or_names_no_portal_is_still_answered() {
         deliver(&mut peer, reporting("dormgate/v1/g2/portal/p/request", "{}")).await;
         deliver(&mut peer, reporting("dormgate/v1/g1/portal/p/state", r#"{"tamper":true}"#)).await;
         assert!(matches!(rig.input().await, Input::Report { report, .. } if report.tamper == Some(true)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_names_a_portal_of_another_link_is_answered_and_does_not_reach_it() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url).await;
+        let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/portal/+/decision"])).await;
+        let request = encode_request(Some("7"), "1EA68671", None, None);
+        for (payload, reason) in [(request, "unknown_portal"), (b"not json".to_vec(), "malformed_identifier")] {
+            deliver(&mut peer, reporting("dormgate/v1/g1/portal/wired/request", payload)).await;
+            let answer = message(&mut peer).await;
+            assert_eq!(answer.topic, "dormgate/v1/g1/portal/wired/decision");
+            let decision = parse_decision(&answer.payload).unwrap();
+            assert_eq!((decision.granted, decision.reason.as_str()), (false, reason));
+            assert_eq!(decision.id.as_deref(), (reason == "unknown_portal").then_some("7"));
+        }
+        deliver(&mut peer, reporting("dormgate/v1/g1/portal/wired/state", r#"{"relay":false}"#)).await;
+        for kind in [MessageKind::Request, MessageKind::Request, MessageKind::Report] {
+            let input = rig.input().await;
+            let Input::Rejected(refused) = input else { panic!("{input:?}") };
+            assert_eq!((refused.kind, refused.error.code), (kind, ErrorCode::UnknownPortal));
+        }
     })
     .await;
 }

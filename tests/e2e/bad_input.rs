@@ -339,3 +339,39 @@ async fn heads_and_audit_acks_nobody_may_report_are_refused_and_move_nothing() {
     assert!(site.counted("dormgate_audit_acked", &[]).await < last + 1000);
     gateway.stop().await;
 }
+
+/// Whoever may publish at the broker may write any topic of a portal, also that of one whose controller is on Modbus.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_or_state_at_the_broker_for_a_portal_that_is_not_there_is_answered_audited_and_without_effect() {
+    const WIRED: &str = "door-413";
+    let mut site = Site::new().await;
+    site.extra = format!(
+        "[modbus_server]\ntcp = \"127.0.0.1:0\"\n[[portal]]\nid = \"{WIRED}\"\nkind = \"door\"\nzone = \"412\"\ndevice = {{ modbus_server = 13 }}\n"
+    );
+    let gateway = site.start().await;
+    site.report_cards(json!([issue(CARD, "h1")])).await;
+    site.report_rooms(json!([enrol(CARD, "h1")])).await;
+    site.expect_everywhere(CARD, "granted").await;
+    let begin = site.peer.mark();
+    let answer = site.present(WIRED, CARD).await;
+    assert_eq!((&answer["decision"], &answer["reason"]), (&json!("deny"), &json!("unknown_portal")), "{answer}");
+    let of = |kind: &'static str| {
+        move |e: &Value| {
+            let detail = e["detail"].as_str().unwrap_or_default();
+            e["reason"] == "unknown_portal" && detail.starts_with(kind) && detail.contains(WIRED)
+        }
+    };
+    site.event(begin, "the request in the audit", of("request")).await;
+    site.peer.report(&portal(WIRED, "state"), r#"{"online":true,"tamper":true,"contact":"open"}"#).await;
+    let report = site.event(begin, "the state in the audit", of("report")).await;
+    assert!(site.counted("dormgate_rejected_messages_total", &["topic=\"request\"", "unknown_portal"]).await >= 1);
+    // Behind them in the same audit: what a portal that is there does.
+    site.expect_everywhere(CARD, "granted").await;
+    let is_later = |e: &Value| e["n"].as_u64() > report["n"].as_u64() && e["portal"] == BOX;
+    site.event(begin, "a later grant", is_later).await;
+    let batches = site.peer.since(begin).into_iter().filter(|received| received.topic == up("audit"));
+    let events = batches.flat_map(|batch| batch.json["events"].as_array().cloned().unwrap_or_default());
+    let has_effect = |e: &Value| e["portal"] == WIRED && e["n"].as_u64() <= report["n"].as_u64();
+    assert_eq!(events.filter(has_effect).collect::<Vec<_>>(), Vec::<Value>::new());
+    gateway.stop().await;
+}

@@ -172,15 +172,17 @@ impl<'c> Assembly<'c> {
     pub(super) fn native(&mut self) -> Result<(), ServeError> {
         let Some(link) = &self.config.local else { return Ok(()) };
         let (orders, taken) = mpsc::channel::<PortalOrder>(PORTAL_ORDERS_MAX);
-        let native = self.config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
-        let portals: Vec<_> = native.map(|p| p.portal.id.clone()).collect();
+        let is_native = |p: &&PortalConfig| matches!(p.device, PortalDevice::NativeMqtt);
+        let (native, others): (Vec<_>, Vec<_>) = self.config.portals.iter().partition(is_native);
+        let [portals, elsewhere] =
+            [native, others].map(|all| all.iter().map(|p| p.portal.id.clone()).collect::<Vec<_>>());
         self.outlets.by_portal.extend(portals.iter().map(|id| (id.clone(), orders.clone())));
         self.outlets.unknown = Some(orders);
         let (gateway, boot, inbox) = (self.config.gateway.clone(), self.boot.clone(), self.inbox.clone());
         let (clock, counters) = (self.clock.clone(), self.counters("local"));
         let link = NativePortals::new(link.clone(), gateway, boot, inbox, clock, counters)
             .map_err(|source| ServeError::Link { link: "local", source })?;
-        self.links.spawn(link.run(taken, portals));
+        self.links.spawn(link.run(taken, portals, elsewhere));
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! Native MQTT portals on the local link (wire contract, section 4): requests and states in, decisions and control out.
 //!
 //! Owns the local connection, and sees to it that nothing old opens anything. Which portals exist and what they may is the gateway's: a
-//! request of an unknown one goes to the gateway like any other, and its answer is published here.
+//! request of an unknown one goes to the gateway like any other, and its answer is published here. One that names a portal of another link
+//! is refused here: to the gateway it would be that portal's, and open it.
 //!
 //! Devices with MQTT topics of their own are in [`profiled`], with a connection of their own.
 //!
@@ -20,10 +21,10 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use crate::access::change::{ErrorCode, OpError};
-use crate::access::decision::Decision;
+use crate::access::decision::{Decision, Denial, Reason};
 use crate::access::event::AlarmKind;
 use crate::access::id::{GatewayId, PortalId};
-use crate::access::input::{Input, MessageKind, PortalReport, RejectedMessage};
+use crate::access::input::{Input, MessageKind, PortalReport, Presented, RejectedMessage, Request};
 use crate::access::portal::Posture;
 use crate::clock::Clock;
 use crate::gateway::ports::{Inbox, PortalOrder};
@@ -61,6 +62,8 @@ pub struct NativePortals {
     last_order: u64,
     /// Portals whose last state has `online` false.
     offline: HashSet<String>,
+    /// Portals that are on another link.
+    elsewhere: HashSet<String>,
     /// That the link is up, or why it is lost, until the gateway has it.
     link_news: Option<Option<String>>,
     /// When the state may be published because of others, and when it is to be.
@@ -96,15 +99,34 @@ impl NativePortals {
             echo_topic: Some(format!("dormgate/v1/{gateway}/gateway/echo/local")),
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
-        let (reports, offline) = (Reports::new(inbox), HashSet::new());
+        let (reports, offline, elsewhere) = (Reports::new(inbox), HashSet::new(), HashSet::new());
         let link_news = Some(Some("it was not reached yet".to_owned()));
         let restate = (Instant::now(), None);
-        Ok(Self { gateway, boot, connection, reports, clock, metrics, last_order: 0, offline, link_news, restate })
+        let last_order = 0;
+        Ok(Self {
+            gateway,
+            boot,
+            connection,
+            reports,
+            clock,
+            metrics,
+            last_order,
+            offline,
+            elsewhere,
+            link_news,
+            restate,
+        })
     }
 
-    /// Serves `portals` until nobody can give orders any more: those of all native portals, and of unknown ones. Then it publishes
-    /// `offline`, delivers what is left for at most 2 s, and ends.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<PortalOrder>, portals: Vec<PortalId>) {
+    /// Serves `portals` until nobody can give orders any more: those of all native portals, and of unknown ones; none of those
+    /// `elsewhere`, on another link. Then it publishes `offline`, delivers what is left for at most 2 s, and ends.
+    pub async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<PortalOrder>,
+        portals: Vec<PortalId>,
+        elsewhere: impl IntoIterator<Item = PortalId>,
+    ) {
+        self.elsewhere = elsewhere.into_iter().map(|portal| portal.to_string()).collect();
         loop {
             self.report_link(&portals);
             // Beside the branch below: its pause starts again with each message, so one busy portal would delay the reports of the others.
@@ -159,6 +181,9 @@ impl NativePortals {
                 refused.error.message = format!("on `{topic}`: {}", refused.error.message);
                 self.offer(Input::Rejected(refused.rejected(MessageKind::Request, None, self.clock.now().wall)));
             }
+            Ok(Topic::Portal(g, portal, Portal::Request)) if g == self.gateway && self.elsewhere.contains(&portal) => {
+                self.refuse(parse_request(&portal, &payload, Delivery::Live));
+            }
             Ok(Topic::Portal(g, portal, Portal::Request)) if g == self.gateway => {
                 self.offline.remove(&portal);
                 let offered = self.reports.request(parse_request(&portal, &payload, Delivery::Live));
@@ -166,6 +191,9 @@ impl NativePortals {
             }
             // A retained state may be of any age; a portal publishes its whole state when the gateway publishes that it is online.
             Ok(Topic::Portal(g, _, Portal::State)) if g == self.gateway && retain => {}
+            Ok(Topic::Portal(g, portal, Portal::State)) if g == self.gateway && self.elsewhere.contains(&portal) => {
+                self.reject(MessageKind::Report, elsewhere(&portal));
+            }
             Ok(Topic::Portal(g, portal, Portal::State)) if g == self.gateway => self.state(portal, &payload),
             // What the broker kept from before is replaced by what is published on each connection.
             Ok(Topic::GatewayState(g)) if g == self.gateway && !retain => {
@@ -185,17 +213,8 @@ impl NativePortals {
         let report = match parse_state(payload) {
             Ok(report) => report,
             Err(error) => {
-                LinkMetrics::count(&self.metrics.rejected);
                 let wrong = OpError::message(ErrorCode::InvalidField, format!("state of `{portal}`: {error}"));
-                self.offer(Input::Rejected(RejectedMessage {
-                    kind: MessageKind::Report,
-                    claimed_stream: None,
-                    claimed_at: None,
-                    claimed_jti: None,
-                    error: wrong,
-                    receipt: None,
-                    received_at: self.clock.now().wall,
-                }));
+                self.reject(MessageKind::Report, wrong);
                 PortalReport { malformed: vec![error], ..PortalReport::default() }
             }
         };
@@ -216,6 +235,31 @@ impl NativePortals {
         }
         let offered = self.reports.report(portal, report);
         self.count(offered);
+    }
+
+    /// A request that names a portal of another link: whoever sent it is not that portal, and gets the answer of one that does not exist.
+    fn refuse(&mut self, request: Request) {
+        self.reject(MessageKind::Request, elsewhere(&request.portal));
+        let reason = match request.presented {
+            Presented::Malformed(_) => Reason::MalformedIdentifier,
+            Presented::Card(_) | Presented::Lossy(_) => Reason::UnknownPortal,
+        };
+        let decision = Decision::Deny(Denial::from(reason));
+        self.carry_out(PortalOrder::Answer { portal: request.portal, id: request.id, decision, delay_ms: None });
+    }
+
+    /// A message without effect, for the audit.
+    fn reject(&self, kind: MessageKind, error: OpError) {
+        LinkMetrics::count(&self.metrics.rejected);
+        self.offer(Input::Rejected(RejectedMessage {
+            kind,
+            claimed_stream: None,
+            claimed_at: None,
+            claimed_jti: None,
+            error,
+            receipt: None,
+            received_at: self.clock.now().wall,
+        }));
     }
 
     fn offer(&self, input: Input) {
@@ -331,6 +375,14 @@ impl NativePortals {
 /// An order that opens or energises is sent while its decision is valid, or never.
 fn at_once() -> Retention {
     Retention::Until(Instant::now() + Duration::from_millis(DECISION_TTL_MS))
+}
+
+/// What is wrong with a message that names a portal of another link.
+fn elsewhere(portal: &str) -> OpError {
+    let what = format!(
+        "`{portal}` is not an MQTT portal in the configuration; look who may publish on its topics at the local broker"
+    );
+    OpError::message(ErrorCode::UnknownPortal, what)
 }
 
 /// Of several cuts of one box only the newest is kept until it is delivered.

@@ -212,10 +212,14 @@ fn the_status_names_an_alarm_that_lasts_and_since_when_also_one_that_was_held_ba
     w.pass_ms(ALARM_QUIET_MS);
     assert_eq!(open(&w), lasts(600), "it was raised later than it began");
     housing(&mut w, false);
-    // An alarm of a kind without an end is not open: nothing would ever close it.
+    // An alarm of a kind without an end is not open: nothing would ever close it. Neither is one about access rules of the broker, which
+    // are found to be right by nobody.
     for _ in 0..5 {
         w.see("gate-in", "X");
     }
+    let detail = "the local broker refuses the subscription to `dormgate/v1/g1/portal/+/state`; check its access rules";
+    let refused = Input::Alarm { kind: AlarmKind::PortalOffline, portal: None, detail: detail.to_owned() };
+    assert_eq!(w.input(refused).alarms(), [AlarmKind::PortalOffline]);
     assert_eq!(open(&w), []);
 }
 

@@ -32,6 +32,8 @@ pub const OPEN_LISTED_MAX: usize = 100;
 pub(super) const RELAY: &str = "relay";
 /// The rule by which a release that was not confirmed raises [`AlarmKind::PortalOffline`]: it holds back no portal that falls silent.
 const RELEASE: &str = "release";
+/// The rule by which a power box that is left off raises [`AlarmKind::PortalOffline`]: it answers, so only its power ends that.
+const LEFT_OFF: &str = "left off";
 /// The rule by which the lost link to portals raises [`AlarmKind::PortalOffline`].
 const LINK: &str = "link";
 /// The rule by which a list that is not whole raises [`AlarmKind::List`]; of a stream, the stream's name follows.
@@ -76,13 +78,15 @@ impl Raised {
 }
 
 /// Whether the end of what such an alarm was raised for is reported to [`Engine::over`].
-fn ends((kind, _, _, rule): &Key) -> bool {
+fn ends((kind, portal, _, rule): &Key) -> bool {
     use AlarmKind::{
         Clock, ForcedOpen, HeldOpen, List, PortalOffline, PowerTrip, Store, Tamper, UnconfirmedRevocation,
     };
     let of_portal = matches!(kind, ForcedOpen | HeldOpen | PortalOffline | PowerTrip | Tamper | UnconfirmedRevocation);
     let of_store = *kind == Store && STORE_WRITES.iter().any(|begins| rule.starts_with(begins));
-    of_portal || of_store || *kind == Clock || (*kind == List && rule.starts_with(NOT_WHOLE))
+    // What else names no portal is about access rules of the broker, and nobody finds out that they were mended.
+    let of_rules = *kind == PortalOffline && portal.is_none() && rule != LINK;
+    (of_portal && !of_rules) || of_store || *kind == Clock || (*kind == List && rule.starts_with(NOT_WHOLE))
 }
 
 impl Alarms {
@@ -288,6 +292,19 @@ impl Engine {
     pub(super) fn release_alarm_over(&mut self, portal: &PortalId, now: Now) {
         let is_of = |key: &Key| key.0 == AlarmKind::PortalOffline && key.1.as_ref() == Some(portal) && key.3 == RELEASE;
         self.over(is_of, "a release was confirmed again", now);
+    }
+
+    /// A power box is left off, because its relay falls again and again.
+    pub(super) fn left_off_alarm(&mut self, portal: &PortalId, uid: Option<CardUid>, detail: String, now: Now) {
+        let key = (AlarmKind::PortalOffline, Some(portal.clone()), uid, LEFT_OFF.to_owned());
+        self.raise(key, Some(portal), detail, now);
+    }
+
+    /// Its relay is on.
+    pub(super) fn left_off_alarm_over(&mut self, portal: &PortalId, now: Now) {
+        let is_of =
+            |key: &Key| key.0 == AlarmKind::PortalOffline && key.1.as_ref() == Some(portal) && key.3 == LEFT_OFF;
+        self.over(is_of, "the box is on", now);
     }
 
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.

@@ -136,9 +136,7 @@ impl Engine {
                 Note::PowerWithoutCard { uid, detail } => {
                     self.alarm(AlarmKind::PowerWithoutCard, Some(portal), *uid, detail.clone(), now);
                 }
-                Note::LeftOff { uid, detail } => {
-                    self.alarm(AlarmKind::PortalOffline, Some(portal), *uid, detail.clone(), now);
-                }
+                Note::LeftOff { uid, detail } => self.left_off_alarm(portal, *uid, detail.clone(), now),
             }
         }
     }
@@ -152,6 +150,9 @@ impl Engine {
             Event::PowerOrdered { portal, source, holder, detail }
         };
         self.record(event, Flush::Soon, now);
+        if confirmed {
+            self.left_off_alarm_over(&id, now);
+        }
         self.on_by_right(&id, now);
         self.note_edge_of(source.card(), now);
     }

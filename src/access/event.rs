@@ -19,6 +19,9 @@ pub use super::moment::Moment;
 use super::portal::{Direction, Posture};
 use super::power_box::{OffCause, PowerSource};
 
+/// No event has a higher number: up to here a number is the same in every JSON reader, and no sum of some of them overflows.
+pub const EVENT_MAX: u64 = 1 << 53;
+
 names! {
     /// Who set a posture, or ended one.
     pub enum PostureSource {

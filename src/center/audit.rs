@@ -7,27 +7,30 @@
 //! the gateway sends the same beginning again, because then that is where its own cursor stands. So it is with what comes before the first
 //! event received.
 //!
-//! An event that was received before comes again where the ack was lost, and is then the same, byte for byte. One that is another shows
-//! that the gateway's audit goes on from an older copy of its data, or from a new store. Neither chain may be lost: what was
-//! received before stays, and what comes now is kept as another one, once the gateway has sent it again.
+//! An event that was received before comes again where the ack was lost, and is then the same, byte for byte. One that is another, or that
+//! was passed as lost, shows that the gateway's audit goes on from an older copy of its data, or from a new store, or that somebody else
+//! published in its name. Neither chain may be lost: what was received before stays, and what comes now is kept as another one, once the
+//! gateway has sent it again. Only what is kept, the same byte for byte, is acknowledged.
 
 use std::collections::HashMap;
 
 use super::storage::{KeptEvent, Link};
 use super::{Center, CenterError, SignedMessage, Storage};
-use crate::access::event::{AuditEvent, Event};
+use crate::access::event::{AuditEvent, EVENT_MAX, Event};
 use crate::access::id::{GatewayId, Timestamp};
 use crate::wire::allowed::OpName;
 use crate::wire::audit::{self, Decoded, Hash};
 use crate::wire::down::{self, AuditAck};
 use crate::wire::envelope::sign;
+use crate::wire::state;
 use crate::wire::topic::{Down, Topic};
 use crate::wire::up::{self, AuditBody};
 
 /// Most ranges of numbers that are remembered as gone of one gateway. A gap that only others fill is waited for.
 const GONE_MAX: usize = 4_096;
-/// The last number that an event may have: a database has none beyond, and no audit reaches it.
-const EVENT_MAX: u64 = i64::MAX as u64;
+/// How far a batch may begin beyond the last event that is kept, and beyond the last that the gateway's state names; one further on is not
+/// kept. Whoever has the account of one gateway may publish any number, and what he publishes must not stand in the way of all that comes.
+pub const JUMP_MAX: u64 = 1_000_000;
 /// A gap that is still there this many seconds after it was first seen is a loss. Less than the 30 s after which a gateway sends
 /// again what nobody acknowledged.
 pub const GAP_IS_LOSS_S: i64 = 20;
@@ -61,13 +64,31 @@ pub enum AuditTrouble {
     /// The gateway sends again what is different or does not follow: it has nothing else. What was received before is kept aside, and
     /// this event begins another chain.
     #[error(
-        "from event {n} on the gateway has another audit than it sent before: an older copy of its data was put back without `dormgate restore`, or somebody changed it; what it sent before is kept in {place}, and what it sends now beside it"
+        "from event {n} on the gateway has another audit than it sent before: an older copy of its data was put back without `dormgate restore`, or somebody changed it or published in its name; what it sent before is kept in {place}, and what it sends now beside it"
     )]
     Forked {
         /// The event.
         n: u64,
         /// Where what was received before is kept.
         place: String,
+    },
+    /// An event below the last one that is kept, which is not kept itself; it is not acknowledged.
+    #[error(
+        "event {n} comes after later ones that are kept, and is not kept: it was passed as lost, or is older than all that is kept; it is kept when the gateway sends it again"
+    )]
+    NotKept {
+        /// The event.
+        n: u64,
+    },
+    /// A batch that begins too far beyond what the gateway has, as far as is known; it is not acknowledged.
+    #[error(
+        "event {n} is too far beyond event {last}, the last one that is kept or that the gateway's state names: more than {JUMP_MAX}; if the gateway has it, its next state names it, and else look who may publish on its topics"
+    )]
+    TooFar {
+        /// The event.
+        n: u64,
+        /// The last one known.
+        last: u64,
     },
     /// Events between are missing; the batch is not acknowledged yet.
     #[error("events {from} to {to} are missing; waiting for them")]
@@ -109,9 +130,9 @@ pub(super) struct Beyond {
     gap: Option<(u64, Timestamp)>,
     /// Numbers of events that the gateway reports to be gone: inclusive, in order, with others between them.
     gone: Vec<(u64, u64)>,
-    /// The last event that the gateway has as acknowledged, by whomever, where its state was received: it never sends those up to it
-    /// again, and all others until somebody acknowledges them.
-    acked: Option<u64>,
+    /// How far the gateway's audit is, where its state was received: it never sends again what it has as acknowledged, by whomever, and
+    /// all others until somebody acknowledges them.
+    state: Option<state::Audit>,
 }
 
 impl Beyond {
@@ -157,9 +178,9 @@ impl Beyond {
 }
 
 impl<S: Storage> Center<S> {
-    /// Takes note of the last event that a gateway's state names as acknowledged.
-    pub fn note_acknowledged(&mut self, gateway: &GatewayId, acked: u64) {
-        self.gaps.entry(gateway.clone()).or_default().acked = Some(acked);
+    /// Takes note of how far a gateway's audit is, as its state names it.
+    pub fn note_audit(&mut self, gateway: &GatewayId, audit: state::Audit) {
+        self.gaps.entry(gateway.clone()).or_default().state = Some(audit);
     }
 
     /// Takes a batch of a gateway's audit: checks the chain, keeps the events, and gives the acknowledgement to publish, if a stream may.
@@ -240,6 +261,14 @@ impl Reading {
     fn batch(&mut self, body: &AuditBody, now: Timestamp, trouble: &mut Vec<AuditTrouble>) -> Vec<KeptEvent> {
         let mut kept = Vec::new();
         let (events, unreadable) = read(body);
+        // Before anything of it counts, also that others are gone.
+        let last = self.ends.map_or(0, |(_, last)| last.n).max(self.beyond.state.map_or(0, |state| state.last));
+        if let Some(first) = events.first().map(|first| first.decoded.event.n)
+            && first > last.saturating_add(JUMP_MAX)
+        {
+            trouble.push(AuditTrouble::TooFar { n: first, last });
+            return kept;
+        }
         self.beyond.note(body.after.map(|after| (after.saturating_add(1), body.first.saturating_sub(1))));
         for event in &events {
             self.note_log_gap(&event.decoded.event.body);
@@ -310,18 +339,20 @@ impl Reading {
             return Verdict::Restarted;
         }
         if n < next {
-            // What is not kept, because it came too late or is too old, cannot be compared.
-            let is_same = self.known.get(&n).is_none_or(|known| *known == hash);
-            return if is_same { Verdict::Known } else { self.refuse(AuditTrouble::Different { n }, n, now) };
+            return match self.known.get(&n) {
+                Some(known) if *known == hash => Verdict::Known,
+                Some(_) => self.refuse(AuditTrouble::Different { n }, n, now),
+                None => self.refuse(AuditTrouble::NotKept { n }, n, now),
+            };
         }
         let (from, to) = (next, n - 1);
         // Linked across the gap: the numbers were never used. Or the gateway reports that it no longer has the events, or never sends them.
-        let is_acked = self.beyond.acked.is_some_and(|acked| to <= acked);
+        let is_acked = self.beyond.state.is_some_and(|state| to <= state.acked);
         if decoded.prev == last.hash || self.beyond.is_gone(from, to) || is_acked {
             return Verdict::Keep(Some(AuditTrouble::Lost { from, to }));
         }
         // Without a state of the gateway only the time shows whether it will send what is missing.
-        if self.beyond.acked.is_some() || self.beyond.waits_for(n, now) {
+        if self.beyond.state.is_some() || self.beyond.waits_for(n, now) {
             Verdict::Refuse(AuditTrouble::Waiting { from, to })
         } else {
             Verdict::Keep(Some(AuditTrouble::Lost { from, to }))

@@ -95,7 +95,9 @@ fn a_beginning_that_is_late_is_waited_for_and_begins_no_other_audit() {
     let later = Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000);
     assert_eq!(take(&mut joined, 3, &events[2..4], NOW), (vec![], waiting(1, 2), 0));
     assert_eq!(take(&mut joined, 3, &events[2..4], later), (vec![3, 4], lost(1, 2), 4));
-    assert_eq!(take(&mut joined, 1, &events[..2], later), (vec![], vec![], 2));
+    // It is not acknowledged, and the gateway, of which more is acknowledged, does not send it again.
+    let (kept, trouble, through) = take(&mut joined, 1, &events[..2], later);
+    assert_eq!((kept, trouble.len(), through), (vec![], 1, 0));
 }
 
 #[test]
@@ -155,10 +157,10 @@ fn what_the_gateway_has_as_acknowledged_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::One);
     let events = chain(1, 9, audit::NO_HASH);
-    center.note_acknowledged(&gateway(), 3);
+    names(&mut center, 9, 3);
     assert_eq!(take(&mut center, 5, &events[4..5], NOW), (vec![], waiting(1, 4), 0));
     assert_eq!(take(&mut center, 4, &events[3..4], NOW), (vec![4], lost(1, 3), 4));
-    center.note_acknowledged(&gateway(), 7);
+    names(&mut center, 9, 7);
     assert_eq!(take(&mut center, 8, &events[7..], NOW), (vec![8, 9], lost(5, 7), 9));
 }
 
@@ -283,4 +285,86 @@ fn an_event_with_a_number_that_no_audit_reaches_is_unreadable_and_the_next_batch
     let (received, _) = center.receive_audit(&gateway(), &wrong(0, &[0]), NOW).unwrap();
     assert!(received.events.is_empty(), "{received:?}");
     assert_eq!(take(&mut center, 1, &chain(1, 2, audit::NO_HASH), NOW), (vec![1, 2], vec![], 2));
+}
+
+/// The gateway's state names how far its audit is.
+fn names(center: &mut Center, last: u64, acked: u64) {
+    center.note_audit(&gateway(), state::Audit { last, acked });
+}
+
+/// Takes a batch; gives the numbers kept, what was wrong, and through which event is acknowledged.
+fn take_all(center: &mut Center, batch: &[u8], now: Timestamp) -> (Vec<u64>, String, bool) {
+    let (received, ack) = center.receive_audit(&gateway(), batch, now).unwrap();
+    let trouble = received.trouble.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    (received.events.iter().map(|event| event.n).collect(), trouble, ack.is_some())
+}
+
+/// One event far beyond the others, with all between them reported as gone: whoever has the account of one gateway may publish it.
+fn forged(n: u64) -> Vec<u8> {
+    let event = String::from_utf8(numbered(n)).unwrap();
+    format!(r#"{{"v":1,"boot":"x","first":{n},"last":{n},"after":0,"events":[{event}]}}"#).into_bytes()
+}
+
+#[test]
+fn a_number_far_beyond_what_the_gateway_has_is_refused_and_nothing_beside_it_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 9, audit::NO_HASH);
+    take(&mut center, 1, &events[..3], NOW);
+    names(&mut center, 9, 3);
+    for n in [1 << 53, 9 + 1_000_001] {
+        let (kept, trouble, is_acked) = take_all(&mut center, &forged(n), NOW);
+        assert_eq!((kept, is_acked), (vec![], false), "{n}");
+        assert!(trouble.contains("is too far beyond event 9"), "{trouble}");
+        // Neither does waiting help.
+        let later = Timestamp(NOW.0 + GAP_IS_PASSED_S * 1000);
+        assert_eq!(take_all(&mut center, &forged(n), later).0, Vec::<u64>::new());
+    }
+    // Not even that the events between are gone.
+    assert_eq!(take(&mut center, 6, &events[5..6], NOW), (vec![], waiting(4, 5), 0));
+    assert_eq!(take(&mut center, 4, &events[3..], NOW), (vec![4, 5, 6, 7, 8, 9], vec![], 9));
+}
+
+#[test]
+fn what_was_passed_as_lost_and_comes_all_the_same_is_never_acknowledged_before_it_is_kept() {
+    for (before, forged_n) in [(3, 1_000), (0, 900)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut center = center(dir.path(), Layout::One);
+        let events = chain(1, 9, audit::NO_HASH);
+        if before > 0 {
+            take(&mut center, 1, &events[..before], NOW);
+        }
+        let (kept, _, is_acked) = take_all(&mut center, &forged(forged_n), NOW);
+        assert_eq!((kept, is_acked), (vec![forged_n], true));
+        let first = before as u64 + 1;
+        let batch = encode_audit("b1", before as u64, first, &events[before..]).unwrap();
+        let (kept, trouble, is_acked) = take_all(&mut center, &batch, NOW);
+        assert_eq!((kept, is_acked), (vec![], false), "{trouble}");
+        assert!(trouble.contains(&format!("event {first} comes after later ones")), "{trouble}");
+        // The gateway sends again what nobody acknowledges.
+        let later = Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000);
+        let (kept, trouble, is_acked) = take_all(&mut center, &batch, later);
+        assert_eq!((kept, is_acked), ((first..=9).collect(), true), "{trouble}");
+        assert!(trouble.contains("audit-1.jsonl"), "{trouble}");
+        assert_eq!(take(&mut center, 10, &chain(10, 1, audit::hash(&events[8])), later), (vec![10], vec![], 10));
+    }
+}
+
+#[test]
+fn a_center_that_lost_its_own_audit_and_a_gateway_that_lost_most_of_its_go_on() {
+    let far = chain(5_000_001, 3, [7; 32]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut emptied = center(dir.path(), Layout::One);
+    names(&mut emptied, 5_000_003, 5_000_000);
+    assert_eq!(
+        take(&mut emptied, 5_000_001, &far, NOW),
+        (vec![5_000_001, 5_000_002, 5_000_003], lost(1, 5_000_000), 5_000_003)
+    );
+    // The gateway's store had reached its hard limit while no center was there.
+    let dir = tempfile::tempdir().unwrap();
+    let mut behind = center(dir.path(), Layout::One);
+    take(&mut behind, 1, &chain(1, 3, audit::NO_HASH), NOW);
+    names(&mut behind, 5_000_003, 3);
+    let kept = vec![5_000_001, 5_000_002, 5_000_003];
+    assert_eq!(take_after(&mut behind, 3, 5_000_001, &far), (kept, lost(4, 5_000_000)));
 }

@@ -34,8 +34,7 @@ const BODY_HEAD_BYTES: usize = 1 + 8 + 4;
 pub const NONCE_BYTES: usize = 12;
 /// Length of a tag in bytes.
 pub const TAG_BYTES: usize = 16;
-/// No event has a higher number: up to here a number is the same in every JSON reader, and no sum of some of them overflows.
-pub const EVENT_MAX: u64 = 1 << 53;
+pub use crate::access::event::EVENT_MAX;
 /// No segment is longer, in bytes: one is full at 8 MiB, and what is written at once then is at most one longest body and what waited
 /// with it.
 pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;

@@ -7,6 +7,7 @@ use dormgate::access::portal::Assurance;
 use dormgate::access::stream::Received;
 use dormgate::center::AuditTrouble;
 use dormgate::store::{Integrity, MemoryDisk, RecoveryIssue, Stepped};
+use dormgate::wire::state::Audit;
 use dormgate::wire::topic::Up;
 use dormgate::wire::up;
 use tokio::time::Instant;
@@ -224,7 +225,8 @@ impl Life {
             Up::Audit if office.name == APARTMENT => {
                 let site = self.sites.iter().find(|site| site.id == gateway).unwrap();
                 // As its retained state names it.
-                office.center.note_acknowledged(&gateway, site.run.store.acked());
+                let audit = Audit { last: site.run.store.last_durable(), acked: site.run.store.acked() };
+                office.center.note_audit(&gateway, audit);
                 let Ok((received, ack)) = office.center.receive_audit(&gateway, &body, now) else { return true };
                 for trouble in received.trouble {
                     let waits = matches!(trouble, AuditTrouble::Waiting { .. } | AuditTrouble::Lost { .. });

@@ -159,7 +159,7 @@ fn what_a_gateway_has_as_acknowledged_is_known_after_a_commit_that_failed() {
     let event = Event::Config { mark: crate::access::event::Mark::Note, detail: String::new() };
     let later = audit::encode(&AuditEvent::new(5, "b1", now, event), &[], &[7; 32]);
     let batch = encode_audit("b1", 4, 5, &[later]).unwrap();
-    center.note_acknowledged(&g("g1"), 4);
+    center.note_audit(&g("g1"), crate::wire::state::Audit { last: 5, acked: 4 });
     let other = Connection::open(dir.path().join("center.db")).unwrap();
     other.execute_batch(&COMMIT_FAILS.replace("ON message", "ON audit")).unwrap();
     let failed = center.receive_audit(&g("g1"), &batch, NOW).unwrap_err();

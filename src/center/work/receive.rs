@@ -154,7 +154,7 @@ impl<S: Storage> Work<S> {
                 let state = state::decode(payload)?;
                 // A gateway that is gone does not name how far its audit is.
                 if state.state == Presence::Online {
-                    self.center.note_acknowledged(gateway, state.audit.acked);
+                    self.center.note_audit(gateway, state.audit);
                 }
                 let noted = self.center.note_state(gateway, &state.streams);
                 let mut events = self.ahead(noted);

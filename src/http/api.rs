@@ -209,11 +209,11 @@ pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Val
 async fn judge(State(pages): State<Pages>, Asked(asked): Asked<QueryFor>) -> Response {
     let uid: CardUid = match asked.uid.parse() {
         Ok(uid) => uid,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("`{}`: {error}", asked.uid)),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("`uid`: `{}`: {error}", asked.uid)),
     };
     let portal = match asked.portal.map(|p| p.parse::<PortalId>()).transpose() {
         Ok(portal) => portal,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("`portal`: {error}")),
     };
     match ask(&pages, |answer| Ask::Query { uid, portal, answer }).await {
         Ok(Ok(result)) => {
@@ -236,11 +236,14 @@ async fn posture(State(pages): State<Pages>, Asked(asked): Asked<PostureFor>) ->
         let all = Posture::ALL.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ");
         return refuse(StatusCode::BAD_REQUEST, format!("`{}` is not a posture; use one of {all}", asked.posture));
     };
-    let names = asked.portals.filter(|p| p != "*").unwrap_or_default();
-    let portals =
-        names.split(',').filter(|name| !name.is_empty()).map(str::parse).collect::<Result<Vec<PortalId>, _>>();
-    match portals {
-        Err(error) => refuse(StatusCode::BAD_REQUEST, error.to_string()),
+    let names = asked.portals.filter(|p| p != "*");
+    let names: Vec<&str> = names.iter().flat_map(|names| names.split(',')).collect();
+    // A script whose variable is empty does not mean the whole building.
+    if names.contains(&"") {
+        return refuse(StatusCode::BAD_REQUEST, "`portals`: a name is empty; `*` is for all portals");
+    }
+    match names.into_iter().map(str::parse).collect::<Result<Vec<PortalId>, _>>() {
+        Err(error) => refuse(StatusCode::BAD_REQUEST, format!("`portals`: {error}")),
         Ok(portals) => operate(&pages, Operator::Posture { portals, posture }, None).await,
     }
 }
@@ -252,14 +255,14 @@ async fn fire_reset(State(pages): State<Pages>, Asked(asked): Asked<FireReset>) 
 async fn stream_forget(State(pages): State<Pages>, Asked(asked): Asked<StreamForget>) -> Response {
     match asked.stream.parse::<StreamName>() {
         Ok(stream) => operate(&pages, Operator::StreamForget { stream }, None).await,
-        Err(error) => refuse(StatusCode::BAD_REQUEST, error),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, format!("`stream`: {error}")),
     }
 }
 
 async fn forgive(State(pages): State<Pages>, Asked(asked): Asked<ForgiveFor>) -> Response {
     match asked.uid.parse::<CardSet>() {
         Ok(cards) => operate(&pages, Operator::Forgive { cards }, None).await,
-        Err(error) => refuse(StatusCode::BAD_REQUEST, format!("`{}`: {error}", asked.uid)),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, format!("`uid`: `{}`: {error}", asked.uid)),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
 use crate::store::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Store};
 use crate::wire::audit::decode;
+use crate::wire::text::hint;
 
 /// Pages read at once; more wait.
 const PAGES_AT_ONCE: usize = 2;
@@ -76,11 +77,16 @@ impl Filter {
         let uid = asked.uid.as_deref().map(|text| CardUid::parse_audited(text).map_err(|e| format!("`{text}`: {e}")));
         let kind = |name: &str| {
             let known = EventKind::ALL.iter().copied().find(|kind| kind.as_str() == name);
-            known.ok_or_else(|| format!("`{name}` is not a type of audit event"))
+            let hint = || hint(name, EventKind::ALL.iter().map(|kind| kind.as_str()));
+            known.ok_or_else(|| format!("`type`: `{name}` is not a type of audit event; {}", hint()))
         };
         let kinds = asked.kinds.iter().flat_map(|kinds| kinds.split(',')).filter(|name| !name.is_empty());
         if let Some(name) = asked.flag.as_deref().filter(|name| GrantFlag::parse(name).is_none()) {
-            return Err(format!("`{name}` is not a flag of decisions"));
+            let hint = hint(name, GrantFlag::ALL.iter().map(|flag| flag.as_str()));
+            return Err(format!("`flag`: `{name}` is not a flag of decisions; {hint}"));
+        }
+        if asked.from.is_some() && asked.back.is_some() {
+            return Err("`from` and `back`: give one of them".to_owned());
         }
         let uid = uid.transpose().map_err(|error| format!("`uid` {error}"))?;
         let since: Option<Timestamp> = parsed("since", asked.since.as_deref())?;

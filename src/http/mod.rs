@@ -111,7 +111,8 @@ async fn no_page(uri: Uri) -> Response {
 }
 
 async fn no_method(method: Method, uri: Uri) -> Response {
-    api::refuse(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` does not take {method}", uri.path()))
+    let other = if method == Method::POST { Method::GET } else { Method::POST };
+    api::refuse(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` does not take {method}; ask with {other}", uri.path()))
 }
 
 async fn readyz(State(pages): State<Pages>) -> Response {

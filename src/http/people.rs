@@ -44,7 +44,7 @@ async fn whereabouts(State(pages): State<Pages>, Asked(asked): Asked<WhereFor>) 
     // Eight digits may be a UID and a student number; both are looked up.
     let (uid, holder) = (asked.who.parse().ok(), asked.who.parse().ok());
     if uid.is_none() && holder.is_none() {
-        return refuse(StatusCode::BAD_REQUEST, format!("`{}` is neither a UID nor a holder", asked.who));
+        return refuse(StatusCode::BAD_REQUEST, format!("`who`: `{}` is neither a UID in hex nor a holder", asked.who));
     }
     let sought = Sought { uid, holder };
     match ask(&pages, |answer| Ask::Whereabouts { sought, answer }).await {
@@ -58,7 +58,7 @@ async fn whereabouts(State(pages): State<Pages>, Asked(asked): Asked<WhereFor>) 
 async fn roll_call(State(pages): State<Pages>, Asked(asked): Asked<RollCallFor>) -> Response {
     let zone = match asked.zone.map(|zone| zone.parse::<Zone>()).transpose() {
         Ok(zone) => zone,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("`zone`: {error}")),
     };
     let taken = match ask(&pages, |answer| Ask::RollCall { zone, answer }).await {
         Ok(Ok(taken)) => taken,
@@ -97,7 +97,7 @@ fn listed(taken: RollCall, held: Vec<Held>) -> Response {
 async fn may_open(State(pages): State<Pages>, Asked(asked): Asked<MayFor>) -> Response {
     let portal = match asked.portal.parse::<PortalId>() {
         Ok(portal) => portal,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("`portal`: {error}")),
     };
     let mut cards = Vec::new();
     let mut from = 0;

@@ -221,6 +221,32 @@ async fn a_request_that_cannot_be_read_is_refused_as_json_with_its_parameter_and
         ("/api/v1/where", 400, "`who` is missing"),
         ("/api/v1/may", 400, "`portal` is missing"),
         ("/api/v1/audit?from=abc", 400, "`from` is `abc`; a whole number is wanted"),
+        ("/api/v1/audit?from=5&back=2", 400, "`from` and `back`: give one of them"),
+        (
+            "/api/v1/audit?type=decisions",
+            400,
+            "`type`: `decisions` is not a type of audit event; did you mean `decision`?",
+        ),
+        (
+            "/api/v1/audit?flag=stale_lists",
+            400,
+            "`flag`: `stale_lists` is not a flag of decisions; did you mean `stale_list`?",
+        ),
+        ("/api/v1/where?who=%20", 400, "`who`: ` ` is neither a UID in hex nor a holder"),
+        ("/api/v1/query?uid=1EA68671&portal=a.b", 400, "`portal`: an identifier is"),
+        ("/api/v1/query?uid=zz", 400, "`uid`: `zz`: a card UID is written in hex"),
+        ("/api/v1/may?portal=a.b", 400, "`portal`: an identifier is"),
+        (
+            "/api/v1/may?portal=gate-x",
+            404,
+            "no portal `gate-x` is configured at this gateway; its configuration names those that are",
+        ),
+        ("/api/v1/roll-call?zone=a.b", 400, "`zone`: an identifier is"),
+        (
+            "/api/v1/roll-call?zone=attic",
+            404,
+            "no gate has the zone `attic`; name the zone of a gate, or leave `zone` out for the whole building",
+        ),
         ("/api/v1/roll-call?zones=lobby", 400, "`zones` is not a parameter"),
         ("/api/v1/nothing", 404, "there is no `/api/v1/nothing`"),
         ("/", 404, "there is no `/`"),
@@ -244,6 +270,9 @@ async fn what_an_operator_cannot_do_is_refused_by_name() {
     for (words, wanted, exit) in [
         (&["posture", GATE, "gate-nowhere", "lockdown"][..], "no portal `gate-nowhere` is configured", 1),
         (&["posture", GATE, "party"], "`party` is not a posture; known: ", 2),
+        // An empty variable of a script is not the whole building.
+        (&["posture", "", "lockdown"], "`portals`: a name is empty; `*` is for all", 1),
+        (&["posture", &format!("{GATE},"), "lockdown"], "`portals`: a name is empty; `*` is for all", 1),
         (&["fire", "reset"], "no fire latch is set", 1),
     ] {
         let (code, log) = exit_of(&[words, &["--config", &config]].concat()).await;

@@ -203,7 +203,7 @@ impl Engine {
     pub fn query(&self, uid: CardUid, portal: Option<&PortalId>, now: Now) -> Result<Vec<Verdict>, String> {
         let one = match portal {
             None => None,
-            Some(id) => Some(self.portal(id.as_str()).ok_or_else(|| format!("no portal `{id}` is configured"))?),
+            Some(id) => Some(self.portal(id.as_str()).ok_or_else(|| not_configured(id))?),
         };
         let portals = one.map_or(self.portals.as_slice(), std::slice::from_ref);
         let verdict = |portal: &super::Portal| {
@@ -243,7 +243,7 @@ impl Engine {
     /// # Errors
     /// When the portal is unknown; the text names it.
     pub fn may_open(&self, portal: &PortalId, places: Range<usize>, now: Now) -> Result<(Vec<MayOpen>, usize), String> {
-        let portal = self.portal(portal.as_str()).ok_or_else(|| format!("no portal `{portal}` is configured"))?;
+        let portal = self.portal(portal.as_str()).ok_or_else(|| not_configured(portal))?;
         let len = self.state.list.len();
         let granted = places.take_while(|place| *place < len).filter_map(|place| {
             let uid = self.state.list.uid_at(place)?;
@@ -299,5 +299,9 @@ fn offline(portal: &PortalId) -> Done {
 }
 
 pub(super) fn unknown_portal(portal: &PortalId) -> Done {
-    Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownPortal, format!("no portal `{portal}` is configured"))
+    Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownPortal, not_configured(portal))
+}
+
+fn not_configured(portal: &PortalId) -> String {
+    format!("no portal `{portal}` is configured at this gateway; its configuration names those that are")
 }

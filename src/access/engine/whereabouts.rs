@@ -97,7 +97,9 @@ impl Engine {
     pub fn roll_call(&self, zone: Option<&Zone>, now: Now) -> Result<RollCall, String> {
         let is_gate = |p: &Portal| p.kind == PortalKind::Gate && Some(&p.zone) == zone;
         if let Some(zone) = zone.filter(|_| !self.portals.iter().any(is_gate)) {
-            return Err(format!("no gate has the zone `{zone}`"));
+            return Err(format!(
+                "no gate has the zone `{zone}`; name the zone of a gate, or leave `zone` out for the whole building"
+            ));
         }
         let of = |zone: &Zone| self.portals.iter().filter(|p| p.zone == *zone).map(|p| p.id.clone()).collect();
         let area = Area { of_zone: zone.map(of), open: self.areas_held_open(now) };

@@ -1,9 +1,7 @@
 //! `dormgate query`, `where`, `roll-call`, `may`, `status`, `posture`, `fire reset`, `forgive`, `stream forget` and `clock trust`:
 //! questions and commands to a running gateway through its socket.
 
-use std::path::PathBuf;
-
-use super::{ConfigArg, Exit, bad_config, print_error, print_line};
+use super::{ConfigArg, Ended, Exit, bad_config, failed, misused, print_line};
 use crate::access::portal::Posture;
 use crate::config;
 use crate::http::{SOCKET_NAME, client};
@@ -144,48 +142,45 @@ enum ClockCommand {
     Trust(ConfigArg),
 }
 
-pub(super) fn query(args: &QueryArgs) -> Exit {
+pub(super) fn query(args: &QueryArgs) -> Ended {
     let target = client::query_target(&args.uid, args.portal.as_deref());
     get(&args.answer, &target, client::query_text)
 }
 
-pub(super) fn whereabouts(args: &WhereArgs) -> Exit {
+pub(super) fn whereabouts(args: &WhereArgs) -> Ended {
     get(&args.answer, &format!("/api/v1/where?who={}", client::encode(&args.who)), client::where_text)
 }
 
-pub(super) fn roll_call(args: &RollCallArgs) -> Exit {
+pub(super) fn roll_call(args: &RollCallArgs) -> Ended {
     let zone = args.zone.as_ref().map_or(String::new(), |zone| format!("?zone={}", client::encode(zone)));
     get(&args.answer, &format!("/api/v1/roll-call{zone}"), client::roll_call_text)
 }
 
-pub(super) fn may(args: &MayArgs) -> Exit {
+pub(super) fn may(args: &MayArgs) -> Ended {
     get(&args.answer, &format!("/api/v1/may?portal={}", client::encode(&args.portal)), client::may_text)
 }
 
-pub(super) fn status(args: &StatusArgs) -> Exit {
+pub(super) fn status(args: &StatusArgs) -> Ended {
     get(&args.answer, "/api/v1/status", client::status_text)
 }
 
-pub(super) fn posture(args: &PostureArgs) -> Exit {
-    let Some((posture, portals)) = args.words.split_last() else { return Exit::Usage };
+pub(super) fn posture(args: &PostureArgs) -> Ended {
+    let Some((posture, portals)) = args.words.split_last() else { return Err(Exit::Usage) };
     if Posture::parse(posture).is_none() {
-        print_error(format!(
-            "`{posture}` is not a posture; {}",
-            hint(posture, Posture::ALL.iter().map(|known| known.as_str()))
-        ));
-        return Exit::Usage;
+        let hint = hint(posture, Posture::ALL.iter().map(|known| known.as_str()));
+        return Err(misused(format!("`{posture}` is not a posture; {hint}")));
     }
     let portals = client::encode(&portals.join(","));
     let target = format!("/api/v1/posture?portals={portals}&posture={}", client::encode(posture));
     ask(&args.config, "POST", &target, |_| format!("{posture} is set"))
 }
 
-pub(super) fn fire(args: &FireArgs) -> Exit {
+pub(super) fn fire(args: &FireArgs) -> Ended {
     let FireCommand::Reset { force, config } = &args.command;
     ask(config, "POST", &format!("/api/v1/fire/reset?force={force}"), |_| "the fire latch is reset".to_owned())
 }
 
-pub(super) fn stream(args: &StreamArgs) -> Exit {
+pub(super) fn stream(args: &StreamArgs) -> Ended {
     let StreamCommand::Forget { name, config } = &args.command;
     let target = format!("/api/v1/stream/forget?stream={}", client::encode(name));
     ask(config, "POST", &target, |_| {
@@ -193,12 +188,12 @@ pub(super) fn stream(args: &StreamArgs) -> Exit {
     })
 }
 
-pub(super) fn forgive(args: &ForgiveArgs) -> Exit {
+pub(super) fn forgive(args: &ForgiveArgs) -> Ended {
     let target = format!("/api/v1/forgive?uid={}", client::encode(&args.uid));
     ask(&args.config, "POST", &target, |_| format!("where {} is does not count any more", args.uid))
 }
 
-pub(super) fn clock(args: &ClockArgs) -> Exit {
+pub(super) fn clock(args: &ClockArgs) -> Ended {
     let ClockCommand::Trust(config) = &args.command;
     let text = |answer: &client::Answer| {
         format!("the clock is trusted: it is {}", answer.get("at").and_then(|at| at.as_str()).unwrap_or("?"))
@@ -206,7 +201,7 @@ pub(super) fn clock(args: &ClockArgs) -> Exit {
     ask(config, "POST", "/api/v1/clock/trust", text)
 }
 
-fn get(args: &AnswerArgs, target: &str, text: impl FnOnce(&client::Answer) -> String) -> Exit {
+fn get(args: &AnswerArgs, target: &str, text: impl FnOnce(&client::Answer) -> String) -> Ended {
     ask(&args.config, "GET", target, |answer| if args.json { answer.to_string() } else { text(answer) })
 }
 
@@ -215,16 +210,8 @@ pub(super) fn ask(
     method: &str,
     target: &str,
     text: impl FnOnce(&client::Answer) -> String,
-) -> Exit {
-    let socket: PathBuf = match config::data_dir(&config.config) {
-        Ok(dir) => dir.join(SOCKET_NAME),
-        Err(error) => return bad_config(&error),
-    };
-    match client::ask(&socket, method, target) {
-        Ok(answer) => print_line(text(&answer)),
-        Err(error) => {
-            print_error(error);
-            Exit::Failed
-        }
-    }
+) -> Ended {
+    let dir = config::data_dir(&config.config).map_err(bad_config)?;
+    let answer = client::ask(&dir.join(SOCKET_NAME), method, target).map_err(failed)?;
+    Ok(print_line(text(&answer)))
 }

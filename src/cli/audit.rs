@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::filter::FilterArgs;
 use super::audit_verify::{self, VerifyArgs};
 use super::event_line::event_line;
-use super::{ConfigArg, Exit, bad_config, print_error};
+use super::{ConfigArg, Ended, Exit, bad_config, failed};
 use crate::access::event::EventKind;
 use crate::access::id::{Holder, PortalId, Timestamp};
 use crate::access::operator::Actor;
@@ -147,7 +147,7 @@ impl AuditError {
     }
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> Ended {
     let config = match &args.command {
         Command::Tail(TailArgs { config, .. })
         | Command::Export(ExportArgs { config, .. })
@@ -156,10 +156,7 @@ pub(super) fn run(args: &Args) -> Exit {
         | Command::Who(WhoArgs { of: SpanArgs { config, .. }, .. })
         | Command::Verify(VerifyArgs { config, .. }) => config,
     };
-    let dir = match config::data_dir(&config.config) {
-        Ok(dir) => dir,
-        Err(error) => return bad_config(&error),
-    };
+    let dir = config::data_dir(&config.config).map_err(bad_config)?;
     let socket = dir.join(SOCKET_NAME);
     let ended = match &args.command {
         Command::Verify(args) => return audit_verify::run(&dir, args),
@@ -167,18 +164,14 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Export(args) => export_to(&socket, args),
         Command::Late(args) => late(&socket, args, &mut BufWriter::new(io::stdout().lock())),
         Command::Erase(args) => erase(&socket, args, &mut io::stdout().lock()),
-        Command::Who(args) => match config::load(&args.of.config.config) {
-            Ok(site) => who(&socket, args, &site, &mut BufWriter::new(io::stdout().lock())),
-            Err(error) => return bad_config(&error),
-        },
+        Command::Who(args) => {
+            let site = config::load(&args.of.config.config).map_err(bad_config)?;
+            who(&socket, args, &site, &mut BufWriter::new(io::stdout().lock()))
+        }
     };
     match ended {
-        Ok(()) => Exit::Done,
-        Err(error) if error.is_reader_gone() => Exit::Done,
-        Err(error) => {
-            print_error(error);
-            Exit::Failed
-        }
+        Err(error) if !error.is_reader_gone() => Err(failed(error)),
+        Ok(()) | Err(_) => Ok(Exit::Done),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ed25519_dalek::VerifyingKey;
 
-use super::{ConfigArg, Exit, bad_config, print_error, print_line};
+use super::{ConfigArg, Ended, Exit, bad_config, failed, print_error, print_line};
 use crate::access::id::StreamName;
 use crate::config;
 use crate::store::{Front, StoreKey, Verified, verify_signed};
@@ -37,13 +37,10 @@ struct Messages {
     no_key: BTreeMap<String, u64>,
 }
 
-pub(super) fn run(dir: &Path, args: &VerifyArgs) -> Exit {
+pub(super) fn run(dir: &Path, args: &VerifyArgs) -> Ended {
     let path = &args.config.config;
-    let read = config::store_key(path).and_then(|key| Ok((key, config::stream_keys(path)?)));
-    let (key, mut keys): (_, StreamKeys) = match read {
-        Ok(read) => read,
-        Err(error) => return bad_config(&error),
-    };
+    let key = config::store_key(path).map_err(bad_config)?;
+    let mut keys: StreamKeys = config::stream_keys(path).map_err(bad_config)?;
     for (stream, key) in &args.former_keys {
         keys.entry(stream.to_string()).or_default().push(*key);
     }
@@ -61,13 +58,8 @@ pub(super) fn run(dir: &Path, args: &VerifyArgs) -> Exit {
         }
         None => Ok(()),
     });
-    match found {
-        Ok(found) => report(&found, &messages),
-        Err(error) => {
-            print_error(format!("the journal in `{}` cannot be read: {error}", dir.display()));
-            Exit::Failed
-        }
-    }
+    let unreadable = |error| failed(format!("the journal in `{}` cannot be read: {error}", dir.display()));
+    Ok(report(&found.map_err(unreadable)?, &messages))
 }
 
 fn report(found: &Verified, messages: &Messages) -> Exit {

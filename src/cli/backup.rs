@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::{ConfigArg, Exit, bad_config, counted, print_error, print_line};
+use super::{ConfigArg, Ended, Exit, bad_config, counted, failed, print_error, print_line};
 use crate::clock::Clock;
 use crate::config;
 use crate::http::SOCKET_NAME;
@@ -46,11 +46,8 @@ enum Failed {
     Backup(#[from] BackupError),
 }
 
-pub(super) fn backup(args: &BackupArgs) -> Exit {
-    let (dir, gateway) = match config::data_dir_and_gateway(&args.config.config) {
-        Ok(found) => found,
-        Err(error) => return bad_config(&error),
-    };
+pub(super) fn backup(args: &BackupArgs) -> Ended {
+    let (dir, gateway) = config::data_dir_and_gateway(&args.config.config).map_err(bad_config)?;
     let socket = dir.join(SOCKET_NAME);
     let of = (gateway.as_str(), Clock::system().now().wall);
     let mut made = Err(Failed::Backup(BackupError::Changed));
@@ -60,44 +57,31 @@ pub(super) fn backup(args: &BackupArgs) -> Exit {
             break;
         }
     }
-    match made {
-        Ok(header) => print_line(format!("{}, events up to {}", counted(header.files.len(), "file"), header.last)),
-        Err(error) => {
-            let forbidden = matches!(&error, Failed::Backup(BackupError::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied);
-            print_error(error);
-            if forbidden {
-                print_error("the files are for the user of the service only: make the backup as root, e.g. with sudo");
-            }
-            Exit::Failed
+    let header = made.map_err(|error| {
+        print_error(&error);
+        if matches!(&error, Failed::Backup(BackupError::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied) {
+            print_error("the files are for the user of the service only: make the backup as root, e.g. with sudo");
         }
-    }
+        Exit::Failed
+    })?;
+    Ok(print_line(format!("{}, events up to {}", counted(header.files.len(), "file"), header.last)))
 }
 
-pub(super) fn restore(args: &RestoreArgs) -> Exit {
-    let (dir, gateway) = match config::data_dir_and_gateway(&args.config.config) {
-        Ok(found) => found,
-        Err(error) => return bad_config(&error),
-    };
-    let key = match config::store_key(&args.config.config) {
-        Ok(key) => key.and_then(|key| StoreKey::new(key.expose().as_bytes())),
-        Err(error) => return bad_config(&error),
-    };
-    match restore_to(&dir, &args.file, &gateway, key.as_ref(), args.force) {
-        Ok((header, aside)) => {
-            let aside = aside.map_or(String::new(), |aside| format!("; what was there is in `{}`", aside.display()));
-            print_line(format!(
-                "restored the backup of {}, events up to {}{aside}\nAfter the start nothing is granted until the centers have sent \
-                 the list again.",
-                header.made_at, header.last
-            ))
+pub(super) fn restore(args: &RestoreArgs) -> Ended {
+    let (dir, gateway) = config::data_dir_and_gateway(&args.config.config).map_err(bad_config)?;
+    let key = config::store_key(&args.config.config).map_err(bad_config)?;
+    let key = key.and_then(|key| StoreKey::new(key.expose().as_bytes()));
+    let restored = restore_to(&dir, &args.file, &gateway, key.as_ref(), args.force);
+    let (header, aside) = restored.map_err(|error| match error {
+        BackupError::Store(StoreError::InUse(dir)) => {
+            failed(format!("a gateway runs on `{}`; stop it first", dir.display()))
         }
-        Err(BackupError::Store(StoreError::InUse(dir))) => {
-            print_error(format!("a gateway runs on `{}`; stop it first", dir.display()));
-            Exit::Failed
-        }
-        Err(error) => {
-            print_error(error);
-            Exit::Failed
-        }
-    }
+        error => failed(error),
+    })?;
+    let aside = aside.map_or(String::new(), |aside| format!("; what was there is in `{}`", aside.display()));
+    Ok(print_line(format!(
+        "restored the backup of {}, events up to {}{aside}\nAfter the start nothing is granted until the centers have sent \
+         the list again.",
+        header.made_at, header.last
+    )))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::secrets::out_of_reach;
-use super::{ConfigArg, Exit, bad_config, print_line};
+use super::{ConfigArg, Ended, bad_config, print_line};
 use crate::access::id::{ScheduleName, Zone};
 use crate::access::policy::{AfterStale, Severity};
 use crate::access::portal::{Assurance, Direction, Portal, PortalKind};
@@ -28,14 +28,10 @@ pub(super) struct Args {
     config: ConfigArg,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
-    match config::load(&args.config.config) {
-        Ok(config) => {
-            let hints = out_of_reach(&args.config.config, &config.data_dir);
-            print_line(summary(&config) + &hints.iter().map(|hint| format!("\nhint: {hint}")).collect::<String>())
-        }
-        Err(error) => bad_config(&error),
-    }
+pub(super) fn run(args: &Args) -> Ended {
+    let config = config::load(&args.config.config).map_err(bad_config)?;
+    let hints = out_of_reach(&args.config.config, &config.data_dir);
+    Ok(print_line(summary(&config) + &hints.iter().map(|hint| format!("\nhint: {hint}")).collect::<String>()))
 }
 
 /// What the configuration means, in one paragraph; then a line for each note, certificate, hint and insecure choice.

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use super::{ConfigArg, Exit, bad_config, print_error, print_line};
+use super::{ConfigArg, Ended, Exit, bad_config, failed, print_line};
 use crate::access::change::Head;
 use crate::access::id::GatewayId;
 use crate::config::{self, LinkSpec, Session, Site};
@@ -36,24 +36,16 @@ pub(super) struct Args {
     test: bool,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
-    let site = match config::load(&args.config.config) {
-        Ok(site) => site,
-        Err(error) => return bad_config(&error),
-    };
+pub(super) fn run(args: &Args) -> Ended {
+    let site = config::load(&args.config.config).map_err(bad_config)?;
     if UnixStream::connect(site.data_dir.join(SOCKET_NAME)).is_ok() {
         print_line(
             "note: a gateway runs here; at a broker with `use_username_as_clientid true` this ends its connection, it connects again and \
              asks for what it missed",
         );
     }
-    match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
-        Ok(runtime) => runtime.block_on(every(&site)),
-        Err(error) => {
-            print_error(format!("no runtime: {error}"));
-            Exit::Failed
-        }
-    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    Ok(runtime.map_err(|error| failed(format!("no runtime: {error}")))?.block_on(every(&site)))
 }
 
 /// Tries each broker of each link.
@@ -72,8 +64,7 @@ async fn every(site: &Site) -> Exit {
         }
     }
     if tried == 0 {
-        print_error("the configuration has no broker: neither `[uplink]` nor `[local]`");
-        return Exit::Failed;
+        return failed("the configuration has no broker: neither `[uplink]` nor `[local]`");
     }
     exit
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigArg, Exit, audit_verify, check, print_error, print_line};
+use super::{ConfigArg, Ended, audit_verify, check, failed, print_line};
 use crate::access::scrub::scrubbed;
 use crate::clock::Clock;
 use crate::config::{self, DEFAULT_DATA_DIR};
@@ -58,7 +58,7 @@ impl Report {
     }
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> Ended {
     let now = Clock::system().now().wall;
     let path = &args.config.config;
     let named = config::data_dir_and_gateway(path).ok();
@@ -70,24 +70,19 @@ pub(super) fn run(args: &Args) -> Exit {
     });
     fill(&mut report, args, (&dir, &gateway), &now);
     if file.as_os_str() == "-" {
-        return print_line(report.0.trim_end());
+        return Ok(print_line(report.0.trim_end()));
     }
     // Only for who calls it: with cards it names persons.
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
-    match made.and_then(|mut made| made.write_all(report.0.as_bytes())) {
-        Ok(()) => {
-            let what = if args.with_cards { "UIDs and holders are in it" } else { "no secret, UID or holder is in it" };
-            print_line(format!("{}: {what}; read it before you send it", file.display()))
+    made.and_then(|mut made| made.write_all(report.0.as_bytes())).map_err(|error| {
+        // What is there already is somebody's; what was begun here is nobody's.
+        if error.kind() != std::io::ErrorKind::AlreadyExists {
+            drop(std::fs::remove_file(&file));
         }
-        Err(error) => {
-            // What is there already is somebody's; what was begun here is nobody's.
-            if error.kind() != std::io::ErrorKind::AlreadyExists {
-                drop(std::fs::remove_file(&file));
-            }
-            print_error(format!("`{}` cannot be written: {error}; name another with `--output`", file.display()));
-            Exit::Failed
-        }
-    }
+        failed(format!("`{}` cannot be written: {error}; name another with `--output`", file.display()))
+    })?;
+    let what = if args.with_cards { "UIDs and holders are in it" } else { "no secret, UID or holder is in it" };
+    Ok(print_line(format!("{}: {what}; read it before you send it", file.display())))
 }
 
 fn fill(report: &mut Report, args: &Args, (dir, gateway): (&Path, &str), now: &impl Display) {

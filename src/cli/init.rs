@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Exit, bad_config, print_error, print_line};
+use super::{Ended, bad_config, failed, print_line};
 use crate::access::id::GatewayId;
 use crate::config::{self, Building, SHEET, Wiring};
 
@@ -50,36 +50,25 @@ impl Args {
     }
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> Ended {
     let (dir, building) = (&args.dir, args.building());
-    let (file, sheet) = match config::describe(&building) {
-        Ok(texts) => texts,
-        Err(error) => {
-            print_error(error);
-            return Exit::Failed;
-        }
-    };
+    let (file, sheet) = config::describe(&building).map_err(failed)?;
     let path = dir.join("dormgate.toml");
     let files = [(path.clone(), file), (dir.join(SHEET), sheet)];
-    if let Err(error) = write(dir, &files) {
-        print_error(error);
-        return Exit::Failed;
-    }
-    match config::load(&path) {
-        Ok(_) => print_line(format!(
-            "{building}: wrote `{}` and `{SHEET}`. Now write into them the addresses, the units as they are wired, and the offices' keys; \
-             then `dormgate check --config {}` lists what is left to do.",
-            path.display(),
-            path.display()
-        )),
+    write(dir, &files).map_err(failed)?;
+    config::load(&path).map_err(|error| {
         // Devices that do not fit their role: nothing is left behind, so that the command can be given again.
-        Err(error) => {
-            for (path, _) in &files {
-                drop(std::fs::remove_file(path));
-            }
-            bad_config(&error)
+        for (path, _) in &files {
+            drop(std::fs::remove_file(path));
         }
-    }
+        bad_config(error)
+    })?;
+    Ok(print_line(format!(
+        "{building}: wrote `{}` and `{SHEET}`. Now write into them the addresses, the units as they are wired, and the offices' keys; \
+         then `dormgate check --config {}` lists what is left to do.",
+        path.display(),
+        path.display()
+    )))
 }
 
 /// Writes the files; none of them if one is there.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use clap_complete::{Shell, generate_to};
 
-use super::{Cli, Exit, print_error};
+use super::{Cli, Ended, Exit, failed};
 
 /// Write man pages and completions into a directory
 #[derive(Debug, clap::Args)]
@@ -15,14 +15,10 @@ pub(super) struct Args {
     dir: PathBuf,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
-    match write(&args.dir) {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            print_error(format!("{}: cannot be written: {error}; name a directory that can", args.dir.display()));
-            Exit::Failed
-        }
-    }
+pub(super) fn run(args: &Args) -> Ended {
+    let unwritten =
+        |error| failed(format!("{}: cannot be written: {error}; name a directory that can", args.dir.display()));
+    write(&args.dir).map(|()| Exit::Done).map_err(unwritten)
 }
 
 fn write(dir: &Path) -> io::Result<()> {

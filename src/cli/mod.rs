@@ -1,6 +1,6 @@
 //! The command line: one file a command. Here are the list of commands, what they share, and their exit codes.
 //!
-//! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of `Command` and its line in the `match`.
+//! A new command is a file with `Args` and `run(Args) -> Ended`, one variant of `Command` and its line in the `match`.
 
 mod ask;
 mod audit;
@@ -135,6 +135,9 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// How a command ended; `Err`: before it was done, and why was printed.
+type Ended = Result<Exit, Exit>;
+
 /// Which configuration, for commands that ask a running gateway.
 #[derive(Debug, clap::Args)]
 pub struct ConfigArg {
@@ -160,10 +163,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     };
     let filter = if cli.command.is_service() { log::DEFAULT_FILTER } else { log::QUIET_FILTER };
     if let Err(message) = log::start(cli.log_format, filter) {
-        print_error(message);
-        return Exit::Usage;
+        return misused(message);
     }
-    match cli.command {
+    let ended = match cli.command {
         Command::Audit(args) => audit::run(&args),
         Command::Backup(args) => backup::backup(&args),
         #[cfg(any(feature = "workbench", feature = "center"))]
@@ -193,7 +195,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Stream(args) => ask::stream(&args),
         Command::Uid(args) => uid::run(&args),
         Command::Where(args) => ask::whereabouts(&args),
-    }
+    };
+    ended.unwrap_or_else(|exit| exit)
 }
 
 /// So many of something: `1 card`, `2 cards`.
@@ -223,14 +226,24 @@ fn print_error(text: impl Display) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Prints everything that is wrong with a configuration; gives the exit code for it.
-fn bad_config(error: &ConfigError) -> Exit {
+/// Prints why a command failed.
+fn failed(error: impl Display) -> Exit {
     print_error(error);
-    if let ConfigError::Diagnostics { diagnostics, .. } = error {
-        print_error(match diagnostics.len() {
-            1 => "1 diagnostic".to_owned(),
-            n => format!("{n} diagnostics"),
-        });
+    Exit::Failed
+}
+
+/// Prints how a command was called wrongly.
+fn misused(error: impl Display) -> Exit {
+    print_error(error);
+    Exit::Usage
+}
+
+/// Prints everything that is wrong with a configuration.
+fn bad_config(error: ConfigError) -> Exit {
+    let count = if let ConfigError::Diagnostics { diagnostics, .. } = &error { diagnostics.len() } else { 0 };
+    print_error(error);
+    if count > 0 {
+        print_error(counted(count, "diagnostic"));
     }
     Exit::Config
 }

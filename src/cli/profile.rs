@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, print_error, print_line};
+use super::{Ended, Exit, print_error, print_line};
 use crate::profile::diagnostic::hint;
 use crate::profile::{SHIPPED, check_text, mqtt, show_text};
 
@@ -27,7 +27,7 @@ enum Command {
     },
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> Ended {
     match &args.command {
         Command::Check { file } => of_file(file),
         Command::Show { name } if name.contains('/') || name.ends_with(".toml") => of_file(Path::new(name)),
@@ -35,23 +35,23 @@ pub(super) fn run(args: &Args) -> Exit {
     }
 }
 
-fn of_file(file: &Path) -> Exit {
+fn of_file(file: &Path) -> Ended {
     let read = std::fs::read_to_string(file);
     let read = read.map_err(|error| format!("{}: cannot be read: {error}; name the file of a profile", file.display()));
-    match read.and_then(|text| check_text(&file.display().to_string(), &text)) {
-        Ok(shown) => print_line(shown.trim_end()),
-        Err(diagnostics) => {
-            print_error(diagnostics);
-            Exit::Config
-        }
-    }
+    shown(read.and_then(|text| check_text(&file.display().to_string(), &text)))
 }
 
-fn built_in(name: &str) -> Exit {
-    if let Some(shown) = show_text(name) {
-        return print_line(shown.trim_end());
-    }
-    let hint = hint(name, SHIPPED.iter().chain(mqtt::SHIPPED).map(|(name, _)| *name));
-    print_error(format!("`{name}` is not a built-in profile, and a file is written `PATH.toml`; {hint}"));
-    Exit::Config
+fn built_in(name: &str) -> Ended {
+    shown(show_text(name).ok_or_else(|| {
+        let hint = hint(name, SHIPPED.iter().chain(mqtt::SHIPPED).map(|(name, _)| *name));
+        format!("`{name}` is not a built-in profile, and a file is written `PATH.toml`; {hint}")
+    }))
+}
+
+fn shown(profile: Result<String, String>) -> Ended {
+    let text = profile.map_err(|wrong| {
+        print_error(wrong);
+        Exit::Config
+    })?;
+    Ok(print_line(text.trim_end()))
 }

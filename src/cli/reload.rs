@@ -1,6 +1,6 @@
 //! `dormgate reload`: has a running gateway read its configuration again.
 
-use super::{ConfigArg, Exit, bad_config, print_error, print_line};
+use super::{ConfigArg, Ended, Exit, bad_config, failed, print_error, print_line};
 use crate::config::{self, ConfigError};
 use crate::http::SOCKET_NAME;
 use crate::http::client::{self, Answer, AskError};
@@ -15,29 +15,24 @@ pub(super) struct Args {
     config: ConfigArg,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> Ended {
     let file = &args.config.config;
-    let dir = match config::data_dir(file) {
-        Ok(dir) => dir,
+    let dir = config::data_dir(file).map_err(|error| match error {
         // The file is there, and does not show which gateway is meant.
-        Err(error @ ConfigError::Diagnostics { .. }) => {
+        ConfigError::Diagnostics { .. } => {
             print_error(error);
-            print_error("no gateway was asked, and nothing of the file is in force; correct it and reload again");
-            return Exit::Failed;
+            failed("no gateway was asked, and nothing of the file is in force; correct it and reload again")
         }
-        Err(error) => return bad_config(&error),
-    };
-    match client::ask(&dir.join(SOCKET_NAME), "POST", "/api/v1/reload") {
-        Ok(answer) => print_line(text(&answer)),
-        Err(error) => {
-            let moved = matches!(error, AskError::NotThere { .. });
-            print_error(error);
-            if moved {
-                print_error("if `gateway.data_dir` has changed in the file: only a restart takes it over");
-            }
-            Exit::Failed
+        _ => bad_config(error),
+    })?;
+    let answer = client::ask(&dir.join(SOCKET_NAME), "POST", "/api/v1/reload").map_err(|error| {
+        print_error(&error);
+        if matches!(error, AskError::NotThere { .. }) {
+            print_error("if `gateway.data_dir` has changed in the file: only a restart takes it over");
         }
-    }
+        Exit::Failed
+    })?;
+    Ok(print_line(text(&answer)))
 }
 
 fn text(answer: &Answer) -> String {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::{Exit, bad_config, print_error, print_line};
+use super::{Ended, Exit, bad_config, failed, misused, print_error, print_line};
 use crate::access::effect::Verdict;
 use crate::access::portal::Direction;
 use crate::config::{self, PortalDevice};
@@ -114,7 +114,7 @@ fn direction(text: &str) -> Result<Direction, String> {
     Direction::parse(text).ok_or_else(|| "`in` or `out` is wanted".to_owned())
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> Ended {
     let Some(command) = &args.command else { return simulate(&args.config, &args.ports) };
     let line = match command {
         Command::Present { portal, uid, direction, slot } => {
@@ -130,17 +130,13 @@ pub(super) fn run(args: &Args) -> Exit {
             if (words != ["unplugged"] || place.contains('/'))
                 && let Err(wrong) = Fault::parse(&words)
             {
-                print_error(wrong);
-                return Exit::Usage;
+                return Err(misused(wrong));
             }
             format!("fault {place} {}", words.join(" "))
         }
         Command::Set { place, point, value, channel } => format!("set {place} {point} {value} {channel}"),
     };
-    match config::data_dir(&args.config) {
-        Ok(data_dir) => ask(&data_dir.join(SOCKET), &line),
-        Err(error) => bad_config(&error),
-    }
+    ask(&config::data_dir(&args.config).map_err(bad_config)?.join(SOCKET), &line)
 }
 
 /// A slot in a request; `-`: none is named.
@@ -149,7 +145,7 @@ fn slot_word(slot: Option<u16>) -> String {
 }
 
 /// Sends a request to the running simulator and prints the answer.
-fn ask(socket: &Path, line: &str) -> Exit {
+fn ask(socket: &Path, line: &str) -> Ended {
     let asked = || -> io::Result<String> {
         let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(Duration::from_secs(ANSWER_S)))?;
@@ -158,9 +154,9 @@ fn ask(socket: &Path, line: &str) -> Exit {
         BufReader::new(stream.take(LINE_BYTES_MAX * 8)).read_line(&mut answer)?;
         Ok(answer)
     };
-    let failed = match asked() {
+    let why = match asked() {
         Ok(answer) => match answer.trim_end().split_once(' ') {
-            Some(("ok", text)) => return print_line(text),
+            Some(("ok", text)) => return Ok(print_line(text)),
             Some((_, text)) => text.to_owned(),
             None => "the simulator ended before it answered; start it again".to_owned(),
         },
@@ -169,25 +165,13 @@ fn ask(socket: &Path, line: &str) -> Exit {
             format!("no simulator answers at `{}`: {error}; {what}", socket.display())
         }
     };
-    print_error(failed);
-    Exit::Failed
+    Err(failed(why))
 }
 
-fn simulate(path: &Path, ports: &[(String, String)]) -> Exit {
-    let config = match config::load(path) {
-        Ok(config) => config,
-        Err(error) => return bad_config(&error),
-    };
-    let outcome = tokio::runtime::Runtime::new()
-        .map_err(|e| format!("no runtime: {e}"))
-        .and_then(|runtime| runtime.block_on(serve(&config, ports)));
-    match outcome {
-        Ok(()) => Exit::Done,
-        Err(why) => {
-            print_error(why);
-            Exit::Failed
-        }
-    }
+fn simulate(path: &Path, ports: &[(String, String)]) -> Ended {
+    let config = config::load(path).map_err(bad_config)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(format!("no runtime: {error}")))?;
+    runtime.block_on(serve(&config, ports)).map(|()| Exit::Done).map_err(failed)
 }
 
 async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), String> {

@@ -3,7 +3,7 @@
 //! For people who compare the lists of two systems. The gateway itself keeps the bytes in the order in which the card sends them and
 //! never converts them: there is no rule how bytes become a number (NXP AN10927).
 
-use super::{Exit, print_error, print_line};
+use super::{Ended, Exit, failed, print_line};
 use crate::access::id::{CardUid, UidError};
 use crate::access::uid_text;
 
@@ -17,18 +17,10 @@ pub(super) struct Args {
     text: String,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
-    let uid = match parse(&args.text) {
-        Ok(uid) => uid,
-        Err(error) => {
-            print_error(error);
-            return Exit::Failed;
-        }
-    };
-    match (print_line(readings(uid) + &number(args.text.trim())), notes(uid).iter().any(|note| note.is_fault())) {
-        (Exit::Done, true) => Exit::Failed,
-        (exit, _) => exit,
-    }
+pub(super) fn run(args: &Args) -> Ended {
+    let uid = parse(&args.text).map_err(failed)?;
+    let printed = print_line(readings(uid) + &number(args.text.trim()));
+    Ok(if notes(uid).iter().any(|note| note.is_fault()) { Exit::Failed } else { printed })
 }
 
 /// A line for a text that is a UID in hex and may be a decimal number.

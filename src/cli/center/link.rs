@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::super::{Exit, print_error, random_hex};
+use super::super::{Exit, failed, misused, random_hex};
 use super::target::Target;
 use crate::access::id::GatewayId;
 #[cfg(feature = "center")]
@@ -142,14 +142,8 @@ pub(super) fn misuse(args: &super::Args) -> Option<&'static str> {
 pub(super) fn one_gateway(args: &super::Args) -> Result<GatewayId, Exit> {
     match args.link.gateways.as_slice() {
         [one] => Ok(one.clone()),
-        [] => {
-            print_error("which gateway? name it with `--gateway G`");
-            Err(Exit::Usage)
-        }
-        [_, ..] => {
-            print_error("this command is for one gateway; name one with `--gateway G`");
-            Err(Exit::Usage)
-        }
+        [] => Err(misused("which gateway? name it with `--gateway G`")),
+        [_, ..] => Err(misused("this command is for one gateway; name one with `--gateway G`")),
     }
 }
 
@@ -173,14 +167,13 @@ pub(super) fn start_all(args: &super::Args, attention: Attention) -> Result<Clie
     if is_at_service(args) {
         let mut client = open(args, attention, named)?;
         if client.gateways.is_empty() {
-            client.gateways = client.runtime.block_on(client.target.gateways()).map_err(super::failed)?;
+            client.gateways = client.runtime.block_on(client.target.gateways()).map_err(failed)?;
         }
         return Ok(client);
     }
-    let gateways = if named.is_empty() { Directory::gateways(&args.dir).map_err(super::failed)? } else { named };
+    let gateways = if named.is_empty() { Directory::gateways(&args.dir).map_err(failed)? } else { named };
     if gateways.is_empty() {
-        print_error(format!("`{}` has no gateway yet; name one with `--gateway G`", args.dir.display()));
-        return Err(Exit::Usage);
+        return Err(misused(format!("`{}` has no gateway yet; name one with `--gateway G`", args.dir.display())));
     }
     open(args, attention, gateways)
 }
@@ -190,12 +183,12 @@ fn open(args: &super::Args, attention: Attention, gateways: Vec<GatewayId>) -> R
     if let Some(target) = service(args)? {
         return Ok(Client { runtime: runtime()?, target, gateways });
     }
-    let center = Center::open(&args.dir, &gateways).map_err(super::failed)?;
-    let spec = args.link.spec().map_err(super::failed)?;
+    let center = Center::open(&args.dir, &gateways).map_err(failed)?;
+    let spec = args.link.spec().map_err(failed)?;
     let runtime = runtime()?;
     let service = {
         let _inside = runtime.enter();
-        Service::start(center, spec, Clock::system(), attention).map_err(super::failed)?
+        Service::start(center, spec, Clock::system(), attention).map_err(failed)?
     };
     Ok(Client { runtime, target: Target::Directory(Arc::new(service)), gateways })
 }
@@ -206,7 +199,7 @@ fn no_random(error: getrandom::Error) -> String {
 
 fn runtime() -> Result<Runtime, Exit> {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.map_err(|e| super::failed(format!("the runtime does not start: {e}")))
+    runtime.map_err(|e| failed(format!("the runtime does not start: {e}")))
 }
 
 /// The service that is named; `None`: the command works in a directory.
@@ -214,16 +207,16 @@ fn runtime() -> Result<Runtime, Exit> {
 fn service(args: &super::Args) -> Result<Option<Target>, Exit> {
     let ServerArgs { server, token_file, idempotency_key } = &args.link.server;
     let (Some(server), Some(path)) = (server.clone(), token_file) else { return Ok(None) };
-    let named = |why: String| super::failed(format!("`{}`: {why}", path.display()));
+    let named = |why: String| failed(format!("`{}`: {why}", path.display()));
     let token = std::fs::read_to_string(path).map_err(|e| named(format!("{e}; correct `--token-file`")))?;
     if token.trim().is_empty() || token.trim().contains(char::is_whitespace) {
         return Err(named("one line with the token of a `[[client]]` is wanted".to_owned()));
     }
     let key = match idempotency_key {
         Some(key) => key.clone(),
-        None => random_hex::<16>().map_err(no_random).map_err(super::failed)?,
+        None => random_hex::<16>().map_err(no_random).map_err(failed)?,
     };
-    let spec = args.link.spec().map_err(super::failed)?;
-    let remote = Remote::new(server, Secret::new(token.trim()), &spec, key).map_err(super::failed)?;
+    let spec = args.link.spec().map_err(failed)?;
+    let remote = Remote::new(server, Secret::new(token.trim()), &spec, key).map_err(failed)?;
     Ok(Some(Target::Server(Arc::new(remote))))
 }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 
-use super::{Exit, print_error, print_line};
+use super::{Ended, failed, misused, print_line};
 use crate::center::{self, Layout};
 
 /// What the commands end with.
@@ -107,20 +107,16 @@ impl Args {
     }
 }
 
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &Args) -> Ended {
     #[cfg(feature = "center")]
     if let Some(misuse) = link::misuse(args) {
-        print_error(misuse);
-        return Exit::Usage;
+        return Err(misused(misuse));
     }
-    let done = match &args.command {
-        Command::Keygen { .. } if link::is_at_service(args) => {
-            print_error(
-                "the keys of a service are files that its configuration names: see deploy/center.md; leave out `--server`",
-            );
-            return Exit::Usage;
-        }
-        Command::Keygen { streams, epoch } => return keygen(args, *streams, *epoch),
+    match &args.command {
+        Command::Keygen { .. } if link::is_at_service(args) => Err(misused(
+            "the keys of a service are files that its configuration names: see deploy/center.md; leave out `--server`",
+        )),
+        Command::Keygen { streams, epoch } => keygen(args, *streams, *epoch),
         Command::Op(op) => send::op(args, op),
         Command::Order(order) => send::command(args, order),
         Command::Send { file } => send::file(args, file),
@@ -129,29 +125,18 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Load(load) => load::load(args, load),
         Command::Export(zone) => load::export(args, zone),
         #[cfg(feature = "center")]
-        Command::Serve(own) => return serve::run(own),
+        Command::Serve(own) => serve::run(own),
         Command::Watch => watch::run(args),
-    };
-    done.unwrap_or_else(|exit| exit)
+    }
 }
 
-fn keygen(args: &Args, streams: Streams, epoch: NonZeroU32) -> Exit {
+fn keygen(args: &Args, streams: Streams, epoch: NonZeroU32) -> Ended {
     let layout = match streams {
         Streams::One => Layout::One,
         Streams::Two => Layout::Two,
     };
-    match center::create(&args.dir, layout, epoch) {
-        Ok(tables) => print_line(tables.trim_end()),
-        Err(error) => failed(error),
-    }
-}
-
-/// How a command ended; `Err`: before it began, and why was printed.
-type Ended = Result<Exit, Exit>;
-
-fn failed(error: impl std::fmt::Display) -> Exit {
-    print_error(error);
-    Exit::Failed
+    let tables = center::create(&args.dir, layout, epoch).map_err(failed)?;
+    Ok(print_line(tables.trim_end()))
 }
 
 /// The file at `path`, or what `-` stands for, the standard input; a little of it more than `most` bytes where it is longer.

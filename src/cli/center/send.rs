@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{Exit, print_error, print_line};
+use super::super::{Exit, misused, print_line};
 use super::link::{self, Client};
 use super::{Args, Ended, failed, ops, print, read};
 use crate::access::effect::Outcome;
@@ -13,24 +13,12 @@ use crate::center::{Answered, Attention, Draft};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
 
 pub(super) fn op(args: &Args, op: &ops::Op) -> Ended {
-    match op.change() {
-        Ok(change) => send(args, Draft::Ops(vec![change])),
-        Err(wrong) => {
-            print_error(wrong);
-            Err(Exit::Usage)
-        }
-    }
+    send(args, Draft::Ops(vec![op.change().map_err(misused)?]))
 }
 
 pub(super) fn file(args: &Args, path: &Path) -> Ended {
     let drafted = read(path, MESSAGE_BYTES_MAX).map_err(|e| e.to_string()).and_then(|bytes| Draft::parse(&bytes));
-    match drafted {
-        Ok(draft) => send(args, draft),
-        Err(wrong) => {
-            print_error(format!("`{}`: {wrong}", path.display()));
-            Err(Exit::Failed)
-        }
-    }
+    send(args, drafted.map_err(|wrong| failed(format!("`{}`: {wrong}", path.display())))?)
 }
 
 fn send(args: &Args, draft: Draft) -> Ended {
@@ -46,8 +34,7 @@ fn send(args: &Args, draft: Draft) -> Ended {
     });
     let answers = answers.map_err(failed)?;
     if answers.is_empty() {
-        print_error("sent; it has no readable number, so its answer cannot be recognised: see `center watch`");
-        return Err(Exit::Failed);
+        return Err(failed("sent; it has no readable number, so its answer cannot be recognised: see `center watch`"));
     }
     Ok(report(&answers, gateway.as_ref(), wait))
 }
@@ -67,19 +54,13 @@ fn report_one(one: &Answered, name: &str, wait: Duration) -> Exit {
     let line = format!("{name}{}", print::answered(one, wait.as_secs()));
     match &one.ack {
         // The ack is of another message.
-        Some(_) | None if one.is_ignored => {
-            print_error(line);
-            Exit::Failed
-        }
+        Some(_) | None if one.is_ignored => failed(line),
         Some((ack, _)) if matches!(ack.outcome, Outcome::Applied | Outcome::Duplicate) => print_line(line),
         Some(_) => match print_line(line) {
             Exit::Done => Exit::Failed,
             other => other,
         },
-        None => {
-            print_error(line);
-            Exit::Failed
-        }
+        None => failed(line),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::super::{Exit, print_error, print_line};
+use super::super::{Ended, Exit, failed, print_error, print_line};
 use crate::access::id::GatewayId;
 use crate::center::database::{Database, Reader, Retention};
 use crate::center::http::{Api, serve};
@@ -42,40 +42,26 @@ pub(super) struct Args {
     public: bool,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
-    let site = match config::load_center(&args.config) {
-        Ok(site) => site,
-        Err(error) => {
-            print_error(error);
-            return Exit::Config;
-        }
-    };
+pub(super) fn run(args: &Args) -> Ended {
+    let site = config::load_center(&args.config).map_err(|error| {
+        print_error(error);
+        Exit::Config
+    })?;
     if args.public {
-        return print_line(public(&site).trim_end());
+        return Ok(print_line(public(&site).trim_end()));
     }
     if args.check {
         let (streams, gateways, clients) = (site.streams.len(), site.gateways.len(), site.clients.len());
         let insecure: String = site.insecure().iter().map(|what| format!("\ninsecure: {what}")).collect();
         let notes: String = site.notes().iter().map(|what| format!("\nnote: {what}")).collect();
-        return print_line(format!(
+        return Ok(print_line(format!(
             "{}: right; {streams} streams, {gateways} gateways, {clients} clients{insecure}{notes}",
             args.config.display()
-        ));
+        )));
     }
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            print_error(format!("the runtime does not start: {error}"));
-            return Exit::Failed;
-        }
-    };
-    match runtime.block_on(attend(&args.config, site)) {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            print_error(error);
-            Exit::Failed
-        }
-    }
+    let runtime = tokio::runtime::Runtime::new();
+    let runtime = runtime.map_err(|error| failed(format!("the runtime does not start: {error}")))?;
+    runtime.block_on(attend(&args.config, site)).map(|()| Exit::Done).map_err(failed)
 }
 
 async fn attend(file: &Path, site: CenterSite) -> Result<(), Failure> {

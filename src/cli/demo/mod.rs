@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::run::stop_signal;
 use super::serve::{Running, serve};
-use super::{Exit, print_error, print_line, random_hex};
+use super::{Ended, Exit, failed, print_error, print_line, random_hex};
 use crate::access::id::GatewayId;
 use crate::access::portal::PortalKind;
 use crate::center::{Attention, Center, Layout, Service, create};
@@ -61,24 +61,14 @@ struct Dormitory {
     broker: Broker,
 }
 
-pub(super) fn run(args: &Args) -> Exit {
-    let in_directory = || {
-        let dir = make_dir().map_err(|error| format!("no directory for the demo: {error}"))?;
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
-        let outcome = runtime.block_on(play(&dir, args.once));
-        if let Err(error) = std::fs::remove_dir_all(&dir) {
-            print_error(format!("`{}` could not be removed: {error}; remove it", dir.display()));
-        }
-        outcome
-    };
-    match in_directory() {
-        Ok(true) => Exit::Done,
-        Ok(false) => Exit::Failed,
-        Err(why) => {
-            print_error(why);
-            Exit::Failed
-        }
+pub(super) fn run(args: &Args) -> Ended {
+    let dir = make_dir().map_err(|error| failed(format!("no directory for the demo: {error}")))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(format!("no runtime: {error}")))?;
+    let outcome = runtime.block_on(play(&dir, args.once));
+    if let Err(error) = std::fs::remove_dir_all(&dir) {
+        print_error(format!("`{}` could not be removed: {error}; remove it", dir.display()));
     }
+    Ok(if outcome.map_err(failed)? { Exit::Done } else { Exit::Failed })
 }
 
 fn make_dir() -> Result<PathBuf, Failure> {

@@ -24,11 +24,11 @@ pub enum Proof {
     Wrong(String),
 }
 
-/// What an event is recorded for, and whether as a change, which has one number.
+/// What an event is recorded for, and whether as a change, which has one number. A message that was rejected is not kept, although its
+/// number is used up: such events without one are in every journal, so it would prove nothing of those that have none.
 fn recorded_for(event: &Event) -> Option<(&StreamRevision, bool)> {
     match event {
         Event::ChangesApplied { revision, snapshot } => Some((revision, snapshot.is_none())),
-        Event::RejectedMessage { used_up: Some(revision), .. } => Some((revision, true)),
         _ => None,
     }
 }
@@ -75,6 +75,7 @@ mod tests {
     use ed25519_dalek::SigningKey;
 
     use super::*;
+    use crate::access::change::ErrorCode;
     use crate::access::event::Mark;
     use crate::access::id::{ClockTrust, Mono, Now, Timestamp};
 
@@ -117,6 +118,11 @@ mod tests {
         let note = AuditEvent { body: Event::Config { mark: Mark::Note, detail: String::new() }, ..event(1) };
         assert_eq!(prove(&note, b"", &keys(&[1])), None);
         assert!(is_wrong(&note, &signed, &[1]), "beside an event that has none");
+        let used_up = Some(StreamRevision { stream: "office".parse().unwrap(), epoch: NonZeroU32::MIN, seq: 3 });
+        let body = Event::RejectedMessage { code: ErrorCode::ForbiddenOp, used_up, count: 0, detail: String::new() };
+        let rejected = AuditEvent { body, ..event(3) };
+        assert_eq!(prove(&rejected, b"", &keys(&[1])), None, "of a message without effect nothing is kept");
+        assert!(is_wrong(&rejected, &signed, &[1]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod reach;
 mod retained;
 mod sealed;
 mod second_disk;
+mod signed;
 mod simulation;
 
 use std::collections::BTreeMap;

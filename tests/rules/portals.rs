@@ -146,6 +146,29 @@ fn a_command_acts_once_also_after_a_restart() {
 }
 
 #[test]
+fn the_id_of_a_command_may_come_again_a_minute_after_its_exp_whether_or_not_another_command_came() {
+    let memory_ms = u64::try_from(COMMAND_MEMORY_MS).unwrap();
+    for with_another in [false, true] {
+        let mut w = World::new();
+        let ordered = |w: &mut World| {
+            let command = command_of(w, "j1", 0, 5_000);
+            let seen = w.input(command);
+            (seen.reply().status.as_str(), seen.openings())
+        };
+        assert_eq!(ordered(&mut w), ("ok", 1));
+        w.pass_ms(5_000 + memory_ms);
+        if with_another {
+            w.command("j2", release("gate-in"));
+        }
+        assert_eq!(ordered(&mut w), ("duplicate", 0), "the minute is not over");
+        w.pass_ms(1);
+        assert_eq!(ordered(&mut w), ("ok", 1), "another command: {with_another}");
+        assert_eq!(ordered(&mut w), ("duplicate", 0));
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
 fn a_reply_waits_for_the_record_of_its_command_only_where_an_id_is_remembered() {
     let mut w = World::new();
     let offline = PortalReport { online: Some(false), ..PortalReport::default() };

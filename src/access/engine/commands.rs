@@ -40,7 +40,9 @@ impl Done {
 
 impl Engine {
     pub(super) fn command(&mut self, command: &Command, now: Now) {
-        let is_repeated = self.state.commands.contains_key(&command.jti);
+        // The ids whose time is over are removed with the next command that is recorded.
+        let exp = self.state.commands.get(&command.jti);
+        let is_repeated = exp.is_some_and(|exp| is_remembered(*exp, now.wall));
         let refused = self.refusal(command, is_repeated, now).or_else(|| self.refusal_to_open(&command.kind, now));
         // One that opens acts when its id is on disk.
         let opens = refused.is_none() && command.kind.opens().is_some();

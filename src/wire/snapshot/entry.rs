@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 
 use super::super::json::{Wrong, invalid};
-use super::super::ops::{Body, EnrolmentBody, EntitlementBody, Judge};
+use super::super::ops::{Body, EnrolmentBody, EntitlementBody, Judge, PortalsBody};
 use super::super::schedule::{HolidayBody, ScheduleBody, WeekBody};
 use crate::access::change::{ErrorCode, Position, RegisterKind, RegisterKinds, SuspendReason};
 use crate::access::credential::{CardMark, Flag, Flags, Role};
@@ -175,6 +175,7 @@ impl EntryBody {
                 "*" => None,
                 name => Some(name.parse().map_err(|_| invalid("portal", "a portal's name or `*` is wanted"))?),
             };
+            judge.check(&Body::SetPosture { portals: PortalsBody::One("*".to_owned()), posture, until })?;
             return Ok(SnapshotEntry::Posture { portal, posture, until });
         }
         if let (Some(name), Some(weekly)) = (self.schedule, self.weekly) {

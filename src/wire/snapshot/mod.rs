@@ -39,8 +39,7 @@ struct HeadBody<'t> {
     part: u32,
     parts: u32,
     cards: u64,
-    #[serde(default)]
-    allow_shrink: bool,
+    allow_shrink: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -111,7 +110,8 @@ fn part(claims: &Claims, stream: StreamName, judge: &Judge<RegisterKinds>) -> Re
     let at = header.position()?;
     let body: HeadBody<'_> = json::read(&claims.text, Place::Message)?;
     let wrong = |code, key: &str, what: String| Err(Place::Message.error(code, key, what));
-    if !is_label(&body.snapshot, SNAPSHOT_ID_CHARS_MAX) {
+    let is_label = matches!(judge, Judge::Replay) || is_label(&body.snapshot, SNAPSHOT_ID_CHARS_MAX);
+    if !is_label {
         let what = format!("1 to {SNAPSHOT_ID_CHARS_MAX} printable characters are wanted");
         return wrong(ErrorCode::InvalidField, "snapshot", what);
     }
@@ -129,7 +129,7 @@ fn part(claims: &Claims, stream: StreamName, judge: &Judge<RegisterKinds>) -> Re
         at,
         parts: body.parts,
         cards: body.cards,
-        allow_shrink: body.allow_shrink,
+        allow_shrink: body.allow_shrink.unwrap_or_default(),
     };
     Ok(SnapshotPart { head, iat: header.issued_at(), part: body.part, entries: entries(claims, at, judge) })
 }
@@ -216,7 +216,8 @@ pub fn write_parts(
     let cards = u64::try_from(cards.len()).unwrap_or(u64::MAX);
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let write = |(part, entries): (u32, &Vec<Box<RawValue>>)| {
-        let head = HeadBody { snapshot: Cow::Borrowed(id), part, parts: count, cards, allow_shrink };
+        let snapshot = Cow::Borrowed(id);
+        let head = HeadBody { snapshot, part, parts: count, cards, allow_shrink: Some(allow_shrink) };
         claims::write(stream, aud, iat, WrittenPart { epoch: at.epoch, seq: at.seq, head, entries })
     };
     (0..count).zip(&parts).map(write).collect()

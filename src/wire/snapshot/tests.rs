@@ -210,3 +210,40 @@ fn a_part_that_cannot_be_placed_is_refused_and_a_long_one_is_too_large() {
             || read(twice.as_bytes(), AllowedOps::all()).unwrap().entries.is_err()
     );
 }
+
+#[test]
+fn a_posture_that_ends_before_2000_is_refused_as_in_a_change_and_still_read_from_the_journal() {
+    let part = |until: i64| {
+        let entry = json!({"portal": "gate-in", "posture": "lockdown", "until": until});
+        let mut part = part_of(json!([entry]));
+        part["parts"] = json!(1);
+        part.to_string()
+    };
+    let read = |until| read(part(until).as_bytes(), AllowedOps::all()).unwrap().entries;
+    let errors = read(46_000).unwrap_err();
+    assert_eq!((errors.len(), errors[0].code), (1, ErrorCode::InvalidField));
+    assert!(errors[0].message.contains("until") && errors[0].message.contains("before 2000-01-01"), "{errors:?}");
+    assert!(read(946_684_800).is_ok());
+    assert_eq!(read_evidence(part(46_000).as_bytes()).unwrap().entries[0].len(), 1, "it was accepted before");
+}
+
+#[test]
+fn a_permission_to_shrink_that_is_null_is_none() {
+    for (value, allows) in [(json!(null), false), (json!(false), false), (json!(true), true)] {
+        let mut part = part_of(json!([]));
+        part["allow_shrink"] = value;
+        assert_eq!(read(part.to_string().as_bytes(), AllowedOps::all()).unwrap().head.allow_shrink, allows, "{part}");
+    }
+    let mut part = part_of(json!([]));
+    part.as_object_mut().unwrap().remove("allow_shrink");
+    assert!(!read(part.to_string().as_bytes(), AllowedOps::all()).unwrap().head.allow_shrink);
+}
+
+#[test]
+fn the_id_of_a_snapshot_is_judged_on_arrival_and_not_when_the_journal_is_read() {
+    let mut part = part_of(json!([]));
+    (part["snapshot"], part["parts"]) = (json!("2026\u{AD}-09"), json!(1));
+    let text = part.to_string();
+    assert_eq!(read(text.as_bytes(), AllowedOps::all()).unwrap_err().error.code, ErrorCode::InvalidField);
+    assert_eq!(read_evidence(text.as_bytes()).unwrap().head.id, "2026\u{AD}-09", "an earlier version took it");
+}

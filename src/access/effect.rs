@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{Note, OpError, Position};
+use super::change::{ErrorCode, Note, OpError, Position};
 use super::decision::{Decision, Grant, GrantFlag, Reason};
 use super::event::Confirmation;
 use super::event::{self, AlarmKind, Record, ReplyStatus, StreamRevision};
 use super::explain::Step;
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
-use super::input::Receipt;
+use super::input::{MessageKind, Receipt};
 use super::portal::Posture;
 use super::words::Words;
 
@@ -405,6 +405,13 @@ pub enum Effect {
         power_w: Option<f64>,
         /// The meter's count, in kilowatt-hours.
         energy_kwh: Option<f64>,
+    },
+    /// Count a message that had no effect, whether or not it has an event of its own.
+    Rejected {
+        /// Which kind of message.
+        kind: MessageKind,
+        /// What was wrong first.
+        code: ErrorCode,
     },
     /// The published state is out of date.
     StateChanged,

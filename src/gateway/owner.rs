@@ -117,10 +117,6 @@ impl GatewayCore {
 
     /// Handles one input: decides, drives, records, answers.
     pub fn input(&mut self, input: Input, now: Now) {
-        if let Input::Rejected(rejected) = &input {
-            let labels = [("topic", crate::wire::topic::leaf(rejected.kind)), ("code", rejected.error.code.as_str())];
-            self.metrics.rejected.get_or_create(&labels).inc();
-        }
         // What was published is gone from the broker: its last will has taken its place.
         if matches!(input, Input::LinkUp { .. }) {
             self.publication = Publication::default();
@@ -363,6 +359,10 @@ impl GatewayCore {
                 }
                 Effect::Resync(resync) => drop(self.dispatch.uplink(UplinkOrder::Resync(resync))),
                 Effect::Metered { portal, power_w, energy_kwh } => self.metrics.metered(&portal, power_w, energy_kwh),
+                Effect::Rejected { kind, code } => {
+                    let labels = [("topic", crate::wire::topic::leaf(kind)), ("code", code.as_str())];
+                    self.metrics.rejected.get_or_create(&labels).inc();
+                }
                 Effect::StateChanged => {
                     self.publication.changed(now.mono);
                     self.digests.changed(now.mono);

@@ -3,12 +3,15 @@
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::access::change::{Changes, Head, Op, Position};
+use crate::access::change::{Changes, ErrorCode, Head, Op, OpError, Position};
 use crate::access::effect::ResyncReason;
 use crate::access::engine::{Setup, StreamRole};
 use crate::access::id::{ClockTrust, Timestamp};
-use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
+use crate::access::input::{
+    ClockChange, MessageKind, PortalReport, Receipt, ReceivedChanges, ReceivedPart, RejectedMessage,
+};
 use crate::access::portal::{Portal, PortalKind};
+use crate::access::snapshot::{SnapshotHead, SnapshotPart};
 use crate::access::state::State;
 use crate::gateway::ports::Part;
 use crate::store::{MemoryDisk, Options, StoreEvent};
@@ -325,4 +328,75 @@ fn what_the_audit_alone_lacks_is_an_event_and_an_alarm() {
     core.store_event(StoreEvent::Found(crate::store::RecoveryIssue::AuditLost { from: 3, to: 5 }), at(0));
     let bodies: Vec<_> = core.unwritten.iter().map(|record| &record.event.body).collect();
     assert!(matches!(bodies[..], [Event::LogGap { from: 3, to: 5, .. }, Event::Alarm { .. }]), "{bodies:?}");
+}
+
+#[test]
+fn a_message_without_effect_is_counted_once_wherever_it_is_found_to_have_none() {
+    let (mut core, _orders) = core();
+    let counted = |core: &GatewayCore| -> Vec<(&'static str, &'static str, u64)> {
+        let all = MessageKind::ALL.iter().flat_map(|kind| ErrorCode::ALL.iter().map(move |code| (kind, code)));
+        let all = all.map(|(kind, code)| (crate::wire::topic::leaf(*kind), code.as_str()));
+        let with = all.map(|(topic, code)| {
+            let count = core.metrics.rejected.get_or_create(&[("topic", topic), ("code", code)]).get();
+            (topic, code, count)
+        });
+        with.filter(|(.., count)| *count > 0).collect()
+    };
+    let position = |seq| Position { epoch: NonZeroU32::MIN, seq };
+    let message = |seq, content| {
+        let changes = Changes { stream: "office".parse().unwrap(), at: position(seq), iat: None, content };
+        let (received_at, receipt) = (at(0).wall, Receipt(seq));
+        Input::Changes(ReceivedChanges { changes, evidence: Vec::new(), receipt, received_at })
+    };
+    core.input(issued(), at(0));
+    assert_eq!(counted(&core), []);
+    // At the link.
+    let error = OpError::message(ErrorCode::BadSignature, "no");
+    let (kind, received_at) = (MessageKind::Changes, at(0).wall);
+    let (claimed_stream, claimed_at, claimed_jti, receipt) = (None, None, None, None);
+    let rejected = RejectedMessage { kind, claimed_stream, claimed_at, claimed_jti, error, receipt, received_at };
+    core.input(Input::Rejected(rejected), at(0));
+    assert_eq!(counted(&core), [("changes", "bad_signature", 1)]);
+    // For its content.
+    core.input(message(2, Err(vec![OpError::message(ErrorCode::ForbiddenOp, "no")])), at(0));
+    core.input(message(2, Err(vec![OpError::message(ErrorCode::ForbiddenOp, "no")])), at(0));
+    assert_eq!(
+        counted(&core),
+        [("changes", "bad_signature", 1), ("changes", "forbidden_op", 1)],
+        "a duplicate is none"
+    );
+    // For its number, also those that have no event of their own.
+    for _ in 0..100 {
+        core.input(message(5_000_000, Ok(Vec::new())), at(0));
+    }
+    let head =
+        Head { stream: "office".parse().unwrap(), at: position(5_000_000), iat: None, cards: 0, digest: String::new() };
+    core.input(Input::Head(head), at(0));
+    core.input(Input::Report { portal: "gate-99".into(), report: PortalReport::default() }, at(0));
+    // And of a snapshot, once it is whole.
+    let head = SnapshotHead {
+        stream: "office".parse().unwrap(),
+        id: "s1".to_owned(),
+        at: position(3),
+        parts: 1,
+        cards: 7,
+        allow_shrink: false,
+    };
+    let part = SnapshotPart { head, iat: None, part: 0, entries: Ok(Vec::new()) };
+    let (receipt, received_at) = (Receipt(9), at(0).wall);
+    core.input(Input::SnapshotPart(ReceivedPart { part, evidence: Vec::new(), receipt, received_at }), at(0));
+    for _ in 0..100 {
+        core.work_in_background(at(0));
+    }
+    let mut all = counted(&core);
+    all.sort_unstable();
+    let expected = [
+        ("changes", "bad_signature", 1),
+        ("changes", "forbidden_op", 1),
+        ("changes", "implausible", 100),
+        ("head", "implausible", 1),
+        ("snapshot", "count_mismatch", 1),
+        ("state", "unknown_portal", 1),
+    ];
+    assert_eq!(all, expected);
 }

@@ -325,6 +325,7 @@ impl Life {
                 | Effect::Ordered { .. }
                 | Effect::Resync(_)
                 | Effect::Metered { .. }
+                | Effect::Rejected { .. }
                 | Effect::StateChanged => {}
             }
         }

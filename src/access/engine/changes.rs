@@ -50,6 +50,7 @@ impl Engine {
         let revision = StreamRevision { stream: changes.stream.clone(), epoch: changes.at.epoch, seq: changes.at.seq };
         if let Err(errors) = &changes.content {
             let code = errors.first().map_or(ErrorCode::InvalidField, |e| e.code);
+            self.out.push(Effect::Rejected { kind: MessageKind::Changes, code });
             // Recording it uses up its number.
             let event =
                 Event::RejectedMessage { code, used_up: Some(revision), count: 0, detail: self.describe(errors) };

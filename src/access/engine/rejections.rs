@@ -86,6 +86,7 @@ impl Engine {
 
     /// Records a rejected message, or counts it if too many of its kind came within the minute. Reports whether it was recorded.
     pub(super) fn record_rejection(&mut self, kind: MessageKind, code: ErrorCode, detail: String, now: Now) -> bool {
+        self.out.push(Effect::Rejected { kind, code });
         let recorded = self.is_recorded_alone(kind, code, now);
         if recorded {
             self.record(Event::RejectedMessage { code, used_up: None, count: 0, detail }, Flush::Soon, now);

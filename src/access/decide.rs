@@ -43,9 +43,9 @@ pub struct Facts<'a> {
     pub posture: Posture,
     /// The portal is a power box that tripped and stays off yet.
     pub trip: Option<Trip>,
-    /// The list was not confirmed for longer than `policy.stale_after_s`.
+    /// The list was not confirmed for `policy.stale_after_s` or longer.
     pub stale_list: bool,
-    /// Nor for longer than `policy.after_stale_s`.
+    /// Nor for `policy.after_stale_s`.
     pub outdated_list: bool,
     /// The time.
     pub now: Now,
@@ -158,13 +158,12 @@ pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
     let hold_ms = if holds_longer { portal.extended_hold_ms } else { portal.hold_ms };
     let hold_ms = (portal.kind != PortalKind::PowerBox).then_some(hold_ms);
     let grant = |reason| Grant::new(portal.id.clone(), uid, reason, hold_ms);
-    // Where nobody is refused, what is suspicious about the card is flagged all the same.
-    let mut suspicions = GrantFlags::empty();
+    // Where nobody is refused, what is suspicious about the card is flagged all the same, and how old the list is.
+    let mut suspicions = list_flags(facts);
     suspicions.add_if(question.observed.anti_passback == Severity::Flag, GrantFlag::SoftAntiPassback);
     suspicions.add_if(question.observed.clone == Severity::Flag, GrantFlag::CloneSuspected);
     let mut flags = suspicions;
     flags.add_if(late, GrantFlag::Late);
-    flags.add_if(facts.stale_list, GrantFlag::StaleList);
     if portal.kind == PortalKind::Gate && portal.direction.or(question.direction) == Some(Direction::Out) {
         return Decision::Grant(grant(GrantReason::Exit).with(suspicions, reasons));
     }
@@ -178,6 +177,14 @@ pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
         _ if reasons.is_empty() => Decision::Grant(grant(GrantReason::Granted).with(flags, reasons)),
         _ => Decision::Deny(Denial::from_reasons(reasons)),
     }
+}
+
+/// What every grant is flagged with, whoever it is for.
+#[must_use]
+pub fn list_flags(facts: &Facts<'_>) -> GrantFlags {
+    let mut flags = GrantFlags::empty();
+    flags.add_if(facts.stale_list, GrantFlag::StaleList);
+    flags
 }
 
 /// What denies power at `portal` whoever asks for it: the posture, and power suspended in the room.

@@ -119,7 +119,7 @@ names! {
         SoftAntiPassback,
         /// The card seems to be in two places.
         CloneSuspected,
-        /// The list was not confirmed by its center for longer than `policy.stale_after_s`.
+        /// The list was not confirmed by its center for `policy.stale_after_s` or longer.
         StaleList,
     }
 }

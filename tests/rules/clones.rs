@@ -46,7 +46,7 @@ fn nfc_clone_at_the_gate_phone_with_b_s_uid_at_gate_in_deny() {
     let seen = w.see("gate-in", "A");
     assert_eq!((seen.verdict().as_str(), seen.alarms()), ("in_use_elsewhere", vec![AlarmKind::Clone]));
     assert_eq!((seen.cuts(), w.is_on("power-412")), (vec![], true));
-    assert_eq!(w.see("gate-out", "A").verdict(), "exit in_use_elsewhere");
+    assert_eq!(w.see("gate-out", "A").verdict(), "exit in_use_elsewhere stale_list");
     w.operator("", Posture::FreeAccess);
     assert_eq!(w.see("gate-in", "A").verdict(), "free_access in_use_elsewhere");
     assert!(w.is_on("power-412"), "what stands is judged without it");
@@ -176,7 +176,7 @@ fn in_deny_mode_it_is_denied_and_a_read_that_was_denied_is_not_where_the_card_wa
     assert_eq!(w.see("door-412", "A").verdict(), "granted");
     // Not by the wall clock: a step proves nothing.
     w.wall_off_ms = 3_600_000;
-    assert_eq!(w.see("gate-out", "A").verdict(), "exit in_use_elsewhere");
+    assert_eq!(w.see("gate-out", "A").verdict(), "exit in_use_elsewhere stale_list");
     w.restart();
     assert_eq!(w.present("door-412", "A"), "granted", "what was before a restart is not measured");
 }

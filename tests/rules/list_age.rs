@@ -1,8 +1,11 @@
 //! A list that no center has confirmed for too long: whom it keeps out, and when that is noticed.
 
 use dormgate::access::credential::Role;
+use dormgate::access::decision::GrantFlag;
+use dormgate::access::event::{Event, Outcome};
+use dormgate::access::input::PortalReport;
 use dormgate::access::policy::{AfterStale, KindSet, Policy};
-use dormgate::access::portal::PortalKind;
+use dormgate::access::portal::{PortalKind, Posture};
 
 use crate::schedules::{building, enrol_as};
 use crate::world::{APARTMENT, World, at};
@@ -65,4 +68,35 @@ fn a_list_becomes_too_old_in_time_however_often_the_other_one_changes() {
         })
     };
     assert!(off_after_s(&mut w).is_some_and(|steps| (29..=35).contains(&steps)));
+}
+
+#[test]
+fn every_grant_by_a_list_that_is_old_is_flagged_whatever_it_is_for_from_the_limit_on() {
+    let mut w = building(Policy { stale_after_s: 60, ..Policy::default() }, |_| {});
+    w.resident("A", "p1");
+    let marked = |w: &mut World, portal: &str, card: Option<&str>| {
+        match card {
+            Some(card) => drop(w.see(portal, card)),
+            None => drop(w.report(portal, PortalReport { exit_button: true, ..PortalReport::default() })),
+        }
+        let last = &w.journal.iter().rev().find(|r| matches!(r.event.body, Event::Decision { .. })).unwrap().event.body;
+        let Event::Decision { outcome: Outcome::Grant(reason), flags, .. } = last else { panic!("{last:?}") };
+        (reason.as_str(), flags.contains(GrantFlag::StaleList))
+    };
+    let all = |w: &mut World| {
+        let mut all = vec![marked(w, "gate-in", Some("A")), marked(w, "gate-out", Some("A"))];
+        all.extend([marked(w, "gate-out", Some("unknown")), marked(w, "gate-in", None)]);
+        w.operator("", Posture::FreeAccess);
+        all.push(marked(w, "gate-in", Some("A")));
+        w.operator("", Posture::Secure);
+        all
+    };
+    let expected = |stale| ["granted", "exit", "exit", "exit", "free_access"].map(|reason| (reason, stale));
+    w.pass_ms(59_999);
+    assert_eq!(all(&mut w), expected(false));
+    w.pass_ms(1);
+    assert_eq!(all(&mut w), expected(true));
+    w.fire("gate-out", true);
+    assert_eq!(marked(&mut w, "gate-in", Some("lost")), ("fire", true));
+    w.assert_replay_is_life();
 }

@@ -241,12 +241,12 @@ impl History {
         enrolled(&self.received, card).map_or(Role::Resident, |e| e.role)
     }
 
-    /// Whether a list is older than this: from the newest message of each stream, or from the beginning.
-    fn is_older(&self, limit_s: u32, now: u64) -> bool {
+    /// Whether a list is as old as this: from the newest message of each stream, or from the beginning.
+    fn is_as_old_as(&self, limit_s: u32, now: u64) -> bool {
         ["card-office", "apartment"].into_iter().any(|stream| {
             let of = |fact: &Fact| matches!(fact, Fact::Published(s, _) if *s == stream);
             let newest = self.facts.iter().rev().find(|(_, fact)| of(fact)).map_or(0, |(at, _)| *at);
-            now - newest > u64::from(limit_s) * 1000
+            now - newest >= u64::from(limit_s) * 1000
         })
     }
 
@@ -266,7 +266,7 @@ impl History {
         let posture =
             posture(&self.received, portal, wall).max(if free { Posture::FreeAccess } else { Posture::Secure });
         let outdated =
-            self.policy.after_stale != AfterStale::Continue && self.is_older(self.policy.after_stale_s, ask.now);
+            self.policy.after_stale != AfterStale::Continue && self.is_as_old_as(self.policy.after_stale_s, ask.now);
         let end = self.end_of_day(ask.card);
         let (mut all, by_schedule) =
             against((&self.received, &self.policy), ask.card, portal, (posture, wall), (outdated, end));
@@ -317,11 +317,11 @@ impl History {
             (elsewhere && self.policy.clone == Severity::Flag, "clone_suspected"),
         ]);
         let late = named(&[(after_hours && then == AfterHours::Late, "late")]);
-        let stale = named(&[(self.is_older(self.policy.stale_after_s, ask.now), "stale_list")]);
+        let stale = named(&[(self.is_as_old_as(self.policy.stale_after_s, ask.now), "stale_list")]);
         let words = match posture {
-            _ if portal.kind == PortalKind::Gate && !inwards => [vec!["exit"], all, suspicions].concat(),
+            _ if portal.kind == PortalKind::Gate && !inwards => [vec!["exit"], all, suspicions, stale].concat(),
             Posture::FreeAccess if portal.kind != PortalKind::PowerBox => {
-                [vec!["free_access"], all, suspicions].concat()
+                [vec!["free_access"], all, suspicions, stale].concat()
             }
             _ if all.is_empty() => [vec!["granted"], late, suspicions, stale].concat(),
             _ => all,

@@ -364,11 +364,11 @@ impl Engine {
         self.streams.iter().filter(is_damaged).map(|role| &role.name)
     }
 
-    /// Whether a list is older than this many seconds.
+    /// Whether a list is as old as this many seconds, or older.
     fn is_unconfirmed_for(&self, limit_s: u32, now: Now) -> bool {
         let limit_ms = u64::from(limit_s).saturating_mul(1000);
         // Of a list that never came, the age counts from the start of the gateway, which is where its monotonic time begins.
-        self.streams.iter().any(|role| self.age_ms(&role.name, now).unwrap_or(now.mono.0) > limit_ms)
+        self.streams.iter().any(|role| self.age_ms(&role.name, now).unwrap_or(now.mono.0) >= limit_ms)
     }
 
     fn holder_of(&self, uid: Option<&CardUid>) -> Option<Holder> {

@@ -2,8 +2,8 @@
 
 use super::super::change::ErrorCode;
 use super::super::credential::Role;
-use super::super::decide::against_posture;
-use super::super::decision::{Grant, GrantFlags, GrantReason};
+use super::super::decide::{against_posture, list_flags};
+use super::super::decision::{Grant, GrantReason};
 use super::super::effect::{Effect, PortalOrder};
 use super::super::event::{AlarmKind, Event, Flush, Outcome, Who};
 use super::super::id::{Now, PortalId};
@@ -60,14 +60,16 @@ impl Engine {
             let grant = Grant::new(id.clone(), None, by, Some(hold_ms));
             self.order(PortalOrder::Release { grant });
             self.released(&id, Release { uid: None, by, hold_ms }, now);
-            let also = self.portal(portal).map(|p| against_posture(&self.facts(Some(p), now), p)).unwrap_or_default();
+            let facts = self.facts(self.portal(portal), now);
+            let also = self.portal(portal).map(|p| against_posture(&facts, p)).unwrap_or_default();
+            let flags = list_flags(&facts);
             let event = Event::Decision {
                 portal: Some(id.clone()),
                 who: Who::default(),
                 role: Role::Resident,
                 outcome: Outcome::Grant(GrantReason::Exit),
                 also,
-                flags: GrantFlags::empty(),
+                flags,
                 direction: None,
                 detail: "exit button".to_owned(),
             };

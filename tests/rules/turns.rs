@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::event::AlarmKind;
-use dormgate::access::input::PortalReport;
+use dormgate::access::input::{PortalReport, Presented};
 use dormgate::access::portal::Posture;
 
 use crate::dice::Dice;
 use crate::power::{energised, thirty_rooms};
 use crate::simulation::seeds;
-use crate::world::{Seen, World, op};
+use crate::world::{Seen, World, op, uid};
 
 const STAGGER_MS: u64 = 150;
 /// Seeds of a plain `cargo test`.
@@ -269,4 +269,41 @@ fn whatever_comes_between_no_two_boxes_are_switched_on_at_once() {
         }
         r.w.assert_replay_is_life();
     }
+}
+
+/// A box reports that its card is there.
+fn shown(n: usize) -> PortalReport {
+    let uid = Some(Presented::Card(uid(&card(n))));
+    PortalReport { card_present: Some(true), uid, ..PortalReport::default() }
+}
+
+#[test]
+fn a_box_that_was_away_while_it_waited_gets_its_turn_only_if_it_shows_its_card_again() {
+    let mut r = Rooms::lit(0);
+    r.posture("", Posture::OutOfService);
+    r.pass_ms(10_000);
+    let begin_ms = r.w.elapsed_ms;
+    r.posture("", Posture::Secure);
+    r.pass_ms(1_000);
+    let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
+    for n in [20, 21, 22] {
+        r.w.report(&room(n), online(false));
+    }
+    // Where a card was taken out meanwhile, nobody saw it.
+    for n in [20, 21] {
+        let seen = r.w.report(&room(n), PortalReport { relay: Some(false), ..online(true) });
+        r.note(&seen);
+    }
+    r.w.report(&room(21), shown(21));
+    r.pass_ms(60_000);
+    let on: Vec<_> = r.since(begin_ms).into_iter().map(|(_, portal)| portal.to_owned()).collect();
+    let expected: Vec<_> = (0..30).filter(|n| ![20, 22].contains(n)).map(room).collect();
+    assert_eq!(on, expected, "one that is not shown leaves no gap");
+    assert_eq!(r.since(begin_ms).last().map(|(at, _)| *at), Some(27 * STAGGER_MS));
+    // It is put in again.
+    r.w.report(&room(20), shown(20));
+    assert!(!r.w.is_on(&room(20)), "a report is no presentation");
+    r.w.leave(&room(20));
+    assert_eq!((r.w.present(&room(20), &card(20)), r.w.is_on(&room(20))), ("granted", true));
+    r.w.assert_replay_is_life();
 }

@@ -53,7 +53,8 @@ impl PowerBox {
         }
     }
 
-    /// It is away. What it reports when it is back is no presentation: power does not come back to it then, unless it waited already.
+    /// It is away. What it reports when it is back is no presentation: power does not come back to it then, unless it waited already and
+    /// shows its card before its turn.
     pub(super) fn room_after_absence(&mut self) {
         if self.room == Room::Withholds {
             self.room = Room::Gives;
@@ -65,8 +66,7 @@ impl PowerBox {
         if self.room != Room::Withholds {
             return;
         }
-        let put_in = |(uid, presented): &(CardUid, bool)| *presented && self.shows(*uid) && at.may(*uid);
-        let Some((uid, _)) = self.cards().find(put_in) else { return };
+        let Some(uid) = self.put_in(at) else { return };
         self.is_next(PowerSource::Card(uid));
         self.room = if self.rest_until > at.now { Room::Rests } else { Room::Returns { since: at.now } };
     }
@@ -111,11 +111,23 @@ impl PowerBox {
         self.is_next(PowerSource::Card(uid));
     }
 
-    /// Its turn has come.
+    /// Its turn has come. If it was away meanwhile, the card may have been taken out unseen: it gets nothing unless the box shows it again.
     pub fn has_turn(&mut self, at: &At<'_>, out: &mut Actions) {
-        if let (Some(_), Power::Off { next: Some(next), .. }) = (self.waits_since(), self.power) {
-            self.switch_on_next(next, false, at, out);
+        let (Some(_), Power::Off { next: Some(next), mismatch }) = (self.waits_since(), self.power) else { return };
+        let is_unseen = next.card().is_some_and(|uid| !self.shows(uid));
+        match if is_unseen { self.put_in(at).map(PowerSource::Card) } else { Some(next) } {
+            Some(next) => self.switch_on_next(next, false, at, out),
+            None => {
+                self.power = Power::Off { next: None, mismatch };
+                self.room = Room::Gives;
+                out.orders.push(Order::Off(OffCause::CardLeft));
+            }
         }
+    }
+
+    /// A card that was put in, that the box still shows, and that may have power.
+    fn put_in(&self, at: &At<'_>) -> Option<CardUid> {
+        self.cards().find(|(uid, presented)| *presented && self.shows(*uid) && at.may(*uid)).map(|(uid, _)| uid)
     }
 
     /// It is switched on now.

@@ -14,12 +14,20 @@ pub(super) enum NotWritten {
     Failed(String),
 }
 
+/// What was written.
+pub(super) struct Written {
+    /// Up to which event the new generation is the state, and the one before it, which was opened for it; 0: there was none.
+    pub position: u64,
+    pub before: u64,
+    pub records: u64,
+}
+
 /// Makes the generation of the journal as it is durable now, up to event `until`, from the generation before it and the journal alone.
 pub(super) fn write_generation<F: Fold>(
     shared: &Shared,
     newest: u64,
     until: u64,
-) -> Result<Option<(u64, u64)>, NotWritten> {
+) -> Result<Option<Written>, NotWritten> {
     let medium: &dyn Medium = &*shared.medium;
     let (segments, last) = {
         let index = lock(&shared.index);
@@ -56,6 +64,6 @@ pub(super) fn write_generation<F: Fold>(
         return Ok(None);
     }
     let records = generation::write(medium, state, place).map_err(NotWritten::Failed)?;
-    generation::prune(medium);
-    Ok(Some((place.n, records)))
+    generation::remove_before(medium, base.n);
+    Ok(Some(Written { position: place.n, before: base.n, records }))
 }

@@ -25,8 +25,6 @@ pub(super) const GENERATIONS: &str = "generations";
 const UNFINISHED: &str = "building-";
 /// Format of manifest and container. Another one is not read.
 const FORMAT: u8 = 2;
-/// Generations kept: the newest, and the one to fall back to.
-const KEPT: usize = 2;
 
 /// SHA-256 over all records in order, each with its length.
 fn sum(records: &[Vec<u8>]) -> Hash {
@@ -59,14 +57,19 @@ fn decode(manifest: &[u8]) -> Option<Place> {
     (*format == FORMAT).then_some(place)
 }
 
-/// The state behind a container.
-fn open<F: Fold>(name: &str, container: &Container) -> Result<(F, Place), String> {
+/// The place of the generation in a container, if that has what was written under this name.
+fn place(name: &str, container: &Container) -> Result<Place, String> {
     let place = decode(&container.manifest).ok_or("its manifest is missing or of another version")?;
     if container.manifest != encode(place, &container.records) || position_of(name) != Some(place.n) {
         return Err("its records are not those of its manifest".to_owned());
     }
-    let state = F::import(&container.records)?;
-    Ok((state, place))
+    Ok(place)
+}
+
+/// The state behind a container.
+fn open<F: Fold>(name: &str, container: &Container) -> Result<(F, Place), String> {
+    let place = place(name, container)?;
+    Ok((F::import(&container.records)?, place))
 }
 
 /// The journal position in a generation's name.
@@ -209,11 +212,11 @@ pub(super) fn remove_unfinished(medium: &dyn Medium) {
     remove(medium, names.iter().filter(|name| name.starts_with(UNFINISHED)));
 }
 
-/// Removes all but the newest generations. At a start only once what is not one was set aside: it must not push out those that are.
-pub(super) fn prune(medium: &dyn Medium) {
-    let names = names(medium);
-    remove(medium, names.iter().take(names.len().saturating_sub(KEPT)));
-    remove_unfinished(medium);
+/// Removes the generations before the one at `position`, which was opened to make the one after it: two that can be opened are kept, and
+/// whatever cannot takes no place of theirs.
+pub(super) fn remove_before(medium: &dyn Medium, position: u64) {
+    let is_before = |name: &&String| position_of(name).is_some_and(|n| n < position);
+    remove(medium, names(medium).iter().filter(is_before));
 }
 
 fn remove<'n>(medium: &dyn Medium, names: impl Iterator<Item = &'n String>) {
@@ -224,11 +227,13 @@ fn remove<'n>(medium: &dyn Medium, names: impl Iterator<Item = &'n String>) {
     }
 }
 
-/// The journal is needed from here on: the older kept generation's position; `None`: from its start.
-pub(super) fn needed_after(medium: &dyn Medium) -> Option<u64> {
+/// The position of the newest generation before `position` that can be opened.
+pub(super) fn before(medium: &dyn Medium, position: u64) -> Option<u64> {
+    let can_be_opened =
+        |name: &&String| medium.read_container(&path(name)).is_ok_and(|container| place(name, &container).is_ok());
     let names = names(medium);
-    let older = names.len().checked_sub(KEPT)?;
-    names.get(older).and_then(|name| position_of(name))
+    let mut before = names.iter().rev().filter(|name| position_of(name).is_some_and(|n| n < position));
+    before.find(can_be_opened).and_then(|name| position_of(name))
 }
 
 /// sled's page cache in bytes; a generation is read once from end to end.

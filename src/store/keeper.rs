@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::building::{NotWritten, write_generation};
+use super::building::{self, NotWritten, write_generation};
 use super::events::{Erasure, RecoveryIssue, StoreEvent};
 use super::limit::{self, Removal};
 use super::replay;
@@ -46,8 +46,12 @@ enum NextRemoval {
 /// Does the chores.
 pub(super) struct Keeper<F> {
     shared: Arc<Shared>,
-    /// Position of the newest generation.
+    /// Position of the newest generation that can be opened.
     generation: u64,
+    /// Position of the one before it that can; `None`: there is none, or it was not looked for yet.
+    before: Option<u64>,
+    /// When it was looked for in vain.
+    looked: Option<Instant>,
     /// From here on the generations are encrypted, as far as it is known.
     sealed_from: Option<u64>,
     /// When the newest generation was written, or the start.
@@ -76,6 +80,8 @@ impl<F: Fold> Keeper<F> {
         Self {
             shared,
             generation,
+            before: None,
+            looked: None,
             sealed_from: sealed.then_some(generation),
             generated,
             failed: None,
@@ -155,8 +161,9 @@ impl<F: Fold> Keeper<F> {
         self.generated = self.shared.now();
         match written {
             Ok(None) => {}
-            Ok(Some((position, records))) => {
+            Ok(Some(building::Written { position, before, records })) => {
                 self.generation = position;
+                self.before = Some(before).filter(|before| *before > 0);
                 if self.shared.medium.seals() {
                     self.sealed_from.get_or_insert(position);
                 }
@@ -177,15 +184,26 @@ impl<F: Fold> Keeper<F> {
         Ok(())
     }
 
+    /// Up to here two generations that can be opened hold the state: what stands before may go. To find out, one is read whole, so it is
+    /// asked only where something is to go.
+    fn held(&mut self) -> Option<u64> {
+        let looks = self.looked.is_none() || Self::passed(self.looked, GENERATION_RETRY);
+        if self.before.is_none() && looks {
+            self.before = generation::before(&*self.shared.medium, self.generation);
+            self.looked = self.shared.now();
+        }
+        self.before
+    }
+
     /// Removes whole segments from the front: those that the center has, that no kept generation needs, and that are beyond
     /// the configured number or age by trusted time.
     fn retain(&mut self) {
         if self.oldest_beyond(u64::MAX).is_none() {
             return;
         }
-        let Some(needed_after) = generation::needed_after(&*self.shared.medium) else { return };
+        let Some(held) = self.held() else { return };
         let mut removed = false;
-        while self.oldest_beyond(needed_after).is_some_and(|first_n| self.remove_segment(first_n)) {
+        while self.oldest_beyond(held).is_some_and(|first_n| self.remove_segment(first_n)) {
             removed = true;
         }
         let _ = removed && self.report_retained();
@@ -208,11 +226,12 @@ impl<F: Fold> Keeper<F> {
     /// ages. What an encrypted store had in clear is written again too, once both generations are encrypted and from the newest segment
     /// back: nothing in clear is ever newer than anything encrypted, also where a segment is damaged and stays as it is.
     fn erase_old(&mut self) {
-        let kinds = &self.shared.options.retain_kinds;
+        let shared = Arc::clone(&self.shared);
+        let kinds = &shared.options.retain_kinds;
         if kinds.is_empty() && !self.shared.medium.seals() {
             return;
         }
-        let Some(held) = generation::needed_after(&*self.shared.medium) else { return };
+        let Some(held) = self.held() else { return };
         let (segments, now) = {
             let index = lock(&self.shared.index);
             (index.segments.clone(), index.trusted_at)
@@ -256,7 +275,7 @@ impl<F: Fold> Keeper<F> {
             (index.segments.last().map_or(0, |segment| segment.first_n), index.last, clear)
         };
         let through = self.cursor.min(open.saturating_sub(1));
-        while generation::needed_after(&*self.shared.medium).unwrap_or(0) < through {
+        while self.held().unwrap_or(0) < through {
             // What is in clear is in front of an encrypted generation, never after it.
             let until = if self.generation < through { through.max(clear) } else { last };
             if until <= self.generation {
@@ -276,7 +295,6 @@ impl<F: Fold> Keeper<F> {
     /// Beyond the hard limit: segments that the center has go whole; then, of the others, what matters least goes, oldest first, once
     /// a `log_gap` that names it is durable. One segment at a time.
     fn keep_limit(&mut self) {
-        let Some(held) = generation::needed_after(&*self.shared.medium) else { return };
         loop {
             let segments = lock(&self.shared.index).segments.clone();
             let bytes: u64 = segments.iter().map(|segment| segment.length).sum();
@@ -284,6 +302,7 @@ impl<F: Fold> Keeper<F> {
                 self.removal = None;
                 return;
             }
+            let Some(held) = self.held() else { return };
             match self.removal.take() {
                 Some(removal) if self.is_named(&removal) => {
                     if !self.carry_out(&segments, &removal) {
@@ -327,6 +346,7 @@ impl<F: Fold> Keeper<F> {
         match limit::rewrite(&self.shared, *segment, removal) {
             Ok(()) => {
                 self.thinned_through = removal.first_n;
+                self.counts.forget(removal.first_n);
                 true
             }
             Err(error) => {

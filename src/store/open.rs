@@ -110,7 +110,6 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
     generation::remove_unfinished(&*medium);
     let recover::Found { mut recovered, segments, end, base, sealed, acked } =
         recover::recover::<F>(&*medium, options.uid_key.as_ref())?;
-    generation::prune(&*medium);
     let last = end.place.n;
     let mut mark = MarkWriter::default();
     let marked = made.and_then(|()| mark.reset(&*medium, last));

@@ -114,7 +114,7 @@ pub(super) fn each_frame(medium: &dyn Medium, segments: &[Segment], each: &mut d
     Ok(())
 }
 
-/// How many events each closed segment holds, by the number of its first event, each counted once. Their numbers do not show it: a
+/// How many events each closed segment holds, by the number of its first event, each counted once unless some are removed. Their numbers do not show it: a
 /// restoration leaves a hole of millions in them.
 #[derive(Debug, Default)]
 pub(super) struct Counts(BTreeMap<u64, u64>);
@@ -135,6 +135,11 @@ impl Counts {
             }
         }
         found >= wanted
+    }
+
+    /// Events were removed from this segment.
+    pub(super) fn forget(&mut self, first_n: u64) {
+        self.0.remove(&first_n);
     }
 
     fn count(&mut self, medium: &dyn Medium, segment: &Segment) -> u64 {

@@ -217,6 +217,24 @@ fn whoever_reads_while_a_segment_is_rewritten_misses_nothing_that_stays() {
     }
 }
 
+#[test]
+fn events_that_went_at_the_hard_limit_do_not_count_as_kept_afterwards() {
+    const RETAINED: u64 = 110;
+    let disk = MemoryDisk::new();
+    let options = Options { retain_events: RETAINED, ..limited() };
+    let mut opened = Store::open_in_memory::<EventLog>(&disk, options).unwrap();
+    // The center has the oldest segment, so that the others are counted, and goes away. Then they lose most of their events.
+    let next = fill(&mut opened, 1, 60, record);
+    opened.0.set_acked(45);
+    let next = fill(&mut opened, next, 160, record);
+    let first = opened.0.first();
+    opened.0.set_acked(next - 1);
+    opened.3.chores();
+    assert!(opened.0.first() > first, "retention goes on");
+    let kept = numbers(&opened.0).len() as u64;
+    assert!(kept >= RETAINED, "{kept} events are kept");
+}
+
 /// What would be removed of each closed segment, and from where to where the segment goes.
 fn removals(opened: &Open, disk: &MemoryDisk) -> Vec<((u64, u64), Option<Removal>)> {
     let segments = lock(&opened.0.0.0.index).segments.clone();

@@ -14,6 +14,7 @@ mod sealed;
 mod second_disk;
 mod signed;
 mod simulation;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

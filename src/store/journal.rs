@@ -8,7 +8,7 @@ use super::marks::MarkWriter;
 use super::medium::{DAMAGED, JOURNAL, Medium, set_aside};
 use super::reader::Index;
 use super::resolve;
-use super::segment::{self, Frame, Header};
+use super::segment::{self, EVENT_MAX, Frame, Header};
 use super::segments::{Place, Segment};
 use crate::access::event::Record;
 use crate::access::id::Timestamp;
@@ -85,6 +85,10 @@ impl Journal {
         let mut first = None;
         for record in batch {
             let event = &record.event;
+            if event.n > EVENT_MAX {
+                let why = format!("{} is above every number that an event can have; restore a backup", event.n);
+                return Err(io::Error::other(why));
+            }
             if event.n <= place.n {
                 refused.push((event.n, "its number is not above the one before it"));
                 continue;

@@ -8,7 +8,7 @@
 use std::io;
 
 use super::medium::{JOURNAL, Medium, replace};
-use super::segment::EVENT_MAX;
+use super::segment::NAMED_MAX;
 
 /// How far the journal was durable.
 pub(super) const PATH: &str = "journal/durable";
@@ -53,10 +53,10 @@ pub(super) fn seal(n: u64) -> Vec<u8> {
     slot
 }
 
-/// The number, if its checksum is right and it is one of an event.
+/// The number, if its checksum is right and a journal can go on after it.
 pub(super) fn unseal(slot: &[u8]) -> Option<u64> {
     let n = u64::from_le_bytes(*slot.first_chunk()?);
-    (slot.get(..12)? == seal(n) && n <= EVENT_MAX).then_some(n)
+    (slot.get(..12)? == seal(n) && n <= NAMED_MAX).then_some(n)
 }
 
 /// What the file on `medium` holds.

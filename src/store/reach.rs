@@ -36,8 +36,8 @@ impl Reach {
             && cursor == Cursor::Nothing
             && generation::names(medium).is_empty()
             && segments::names(medium).is_empty();
-        // Nothing was ever written here: the first start, or one that a power cut ended before the mark was made.
-        let mark = if is_bare && mark == Mark::Unknown { Mark::Through(0) } else { mark };
+        // Nothing was ever written here: the first start, or one that ended before both slots of the mark were made.
+        let mark = if is_bare && mark.least() == 0 { Mark::Through(0) } else { mark };
         let mut reach = Self { mark, acked: cursor.through(), floor: 0, named_by: marks::PATH.to_owned(), foreign };
         reach.named(mark.least(), marks::PATH);
         reach.named(cursor.through(), marks::ACKED_PATH);

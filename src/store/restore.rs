@@ -19,7 +19,7 @@ use super::marks::{self, MarkWriter};
 use super::medium::{JOURNAL, Medium};
 use super::reach::Reach;
 use super::sealed::{self, StoreKey};
-use super::segment::{EVENT_MAX, Frame};
+use super::segment::{Frame, NAMED_MAX};
 use super::segments;
 use super::verify::judge;
 use super::{LOCK, claim, generation, store_error};
@@ -88,7 +88,7 @@ pub(super) fn prepare(
     let prepared = Directory::new(&preparing);
     let fail = |error| BackupError::Store(store_error(dir, error));
     // Beyond every number that was used since: the start finds that events are missing, and trusts the list no more.
-    let mark = (have.max(header.last) + RESTORED_NUMBERS).min(EVENT_MAX);
+    let mark = (have.max(header.last) + RESTORED_NUMBERS).min(NAMED_MAX);
     MarkWriter::default().reset(&prepared, mark).map_err(fail)?;
     marks::write_restored(&prepared, (header.last, mark)).map_err(fail)?;
     marks::write_acked(&prepared, header.acked).map_err(fail)?;

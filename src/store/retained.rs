@@ -8,7 +8,7 @@ use std::io;
 
 use super::events::Front;
 use super::medium::{JOURNAL, Medium};
-use super::segment::{EVENT_MAX, HEADER_BYTES, Header, file_name};
+use super::segment::{HEADER_BYTES, Header, NAMED_MAX, file_name};
 use crate::wire::audit::{Hash, NO_HASH};
 
 /// The file.
@@ -55,7 +55,7 @@ impl Retained {
         let (unexplained, rest) = rest.split_first_chunk::<NUMBER_BYTES>()?;
         let (through, unexplained) = (u64::from_le_bytes(*through), u64::from_le_bytes(*unexplained));
         let mark = Self { through, unexplained, hash: *rest.first_chunk()? };
-        (slot.starts_with(&mark.encode()) && through.max(unexplained) <= EVENT_MAX).then_some(mark)
+        (slot.starts_with(&mark.encode()) && through.max(unexplained) <= NAMED_MAX).then_some(mark)
     }
 
     /// The event that the chain goes on from, and its hash, if the first segment begins with event `oldest` after it; `None`: the chain

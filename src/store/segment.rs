@@ -35,6 +35,8 @@ pub const NONCE_BYTES: usize = 12;
 /// Length of a tag in bytes.
 pub const TAG_BYTES: usize = 16;
 pub use crate::access::event::EVENT_MAX;
+/// No file beside the journal names a higher number: the numbers above it are for what is written after a restoration or a loss.
+pub const NAMED_MAX: u64 = EVENT_MAX / 2;
 /// No segment is longer, in bytes: one is full at 8 MiB, and what is written at once then is at most one longest body and what waited
 /// with it.
 pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;

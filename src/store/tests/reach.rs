@@ -228,3 +228,48 @@ fn an_event_whose_message_is_not_what_was_signed_is_the_one_in_doubt() {
     let kept: Vec<_> = (1..=60).map(record).map(|record| (record.event.n, record.evidence)).collect();
     assert_eq!(judged, kept);
 }
+
+#[test]
+fn a_first_start_that_ended_between_the_two_slots_of_its_mark_is_a_first_start() {
+    let disk = MemoryDisk::new();
+    put(&disk, "journal/durable", &marks::seal(0));
+    assert_eq!(broken(&disk), None);
+    let mut opened = open(&disk);
+    assert_eq!((opened.2.integrity, opened.2.next_n, &opened.2.issues), (Integrity::Complete, 1, &vec![]));
+    write(&mut opened, 1..=3);
+    disk.crash(0);
+    assert_eq!((open(&disk).2.state, broken(&disk)), (log_of(1..=3), None));
+    // Where the center has something, more than a mark is missing.
+    let disk = MemoryDisk::new();
+    put(&disk, "journal/durable", &marks::seal(0));
+    put(&disk, "journal/acked", &marks::seal(7));
+    assert!(matches!(open(&disk).2.integrity, Integrity::Damaged { .. }));
+}
+
+#[test]
+fn a_mark_with_the_highest_number_of_all_does_not_cost_the_events_after_it() {
+    let disk = written();
+    put(&disk, "journal/durable", &[marks::seal(EVENT_MAX), vec![0; 500], marks::seal(EVENT_MAX)].concat());
+    let mut opened = open(&disk);
+    let next = opened.2.next_n;
+    assert!(matches!(opened.2.integrity, Integrity::Damaged { .. }));
+    write(&mut opened, next..next + 3);
+    disk.crash(0);
+    let found = open(&disk).2;
+    assert_eq!(found.state, log_of((1..=60).chain(next..next + 3)), "{:?}", found.issues);
+}
+
+#[test]
+fn no_event_is_written_under_a_number_that_no_start_would_read() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    opened.0.append(vec![soon(EVENT_MAX)]);
+    assert_eq!(opened.3.flush(), Stepped::Idle);
+    drain(&mut opened.1);
+    opened.0.append(vec![soon(EVENT_MAX + 1)]);
+    assert_eq!(opened.3.flush(), Stepped::Failed);
+    let reported = drain(&mut opened.1);
+    assert!(matches!(reported.as_slice(), [StoreEvent::Failing { .. }]), "it is not acknowledged: {reported:?}");
+    disk.crash(0);
+    assert_eq!(open(&disk).2.state.0.len(), 1);
+}

@@ -181,16 +181,19 @@ fn tail(socket: &Path, args: &TailArgs, out: &mut dyn Write) -> Result<(), Audit
     // Without filters each number counts; with them, look further back, up to the oldest event.
     let mut back = if filter.is_empty() { lines } else { TAIL_BACK.max(lines) };
     let mut newest: VecDeque<String> = VecDeque::new();
+    // Also where none is to be printed, whether there is one shows that the portal is no wrong name.
+    let mut none = args.filter.portal.is_some();
     let mut next;
     loop {
         newest.clear();
         let mut keep = |page: AuditPage| {
+            none &= page.events.is_empty();
             newest.extend(page.events);
             newest.drain(..newest.len().saturating_sub(args.lines));
             Ok(())
         };
         next = pages(socket, &format!("back={back}"), &filter, &mut keep)?;
-        if filter.is_empty() || newest.len() >= args.lines || back >= next {
+        if filter.is_empty() || (newest.len() >= args.lines && !none) || back >= next {
             break;
         }
         back = back.saturating_mul(TAIL_FURTHER);
@@ -201,7 +204,6 @@ fn tail(socket: &Path, args: &TailArgs, out: &mut dyn Write) -> Result<(), Audit
         }
         Ok(out.flush()?)
     };
-    let none = newest.is_empty();
     print(&mut newest.into_iter())?;
     if none {
         args.filter.is_of_a_portal(&args.config.config)?;

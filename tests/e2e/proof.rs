@@ -116,6 +116,19 @@ async fn a_reissue_is_proven_step_by_step_and_the_audit_is_followed_and_exported
         assert!(code == Some(1) && reported.contains("`gate-im`") && reported.contains(GATE), "{command}: {reported}");
     }
 
+    // One that was called otherwise when its events were recorded is no wrong name, also where none of them is wanted.
+    let renamed = site.dir().join("renamed.toml");
+    let config_text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&renamed, config_text.replace(&format!("\"{BOX}\""), "\"power-of-now\"")).unwrap();
+    for (lines, printed) in [("0", 0), ("1", 1)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dormgate"));
+        command.args(["audit", "tail", "--portal", BOX, "-n", lines, "--config"]).arg(&renamed).env_remove("RUST_LOG");
+        let ended = within("the command ends", command.output()).await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert_eq!((ended.status.code(), text(ended.stderr)), (Some(0), String::new()), "-n {lines}");
+        assert_eq!(text(ended.stdout).lines().count(), printed, "-n {lines}");
+    }
+
     // The export is the chain, byte for byte; and as a table.
     let lines = printed(&site, &["audit", "export"]).await;
     let mut prev = "0".repeat(64);

@@ -23,6 +23,8 @@ mod meant;
 mod notes;
 mod order;
 mod owners;
+#[cfg(feature = "center")]
+mod published;
 mod refused;
 mod resend;
 mod service;

@@ -155,7 +155,11 @@ impl<S: Storage> Service<S> {
     /// that publish to one. Gives the messages.
     pub async fn publish(&self, to: Option<&GatewayId>, ops: Vec<Op>) -> Result<Vec<SignedMessage>, CenterError> {
         let to = to.cloned();
-        self.stage(Box::new(move |center, now| center.stage_ops(to.as_ref(), &ops, now))).await
+        let stage = move |center: &mut Center<S>, now| {
+            center.check_meant(to.as_ref(), &ops, now)?;
+            center.stage_ops(to.as_ref(), &ops, now)
+        };
+        self.stage(Box::new(stage)).await
     }
 
     /// Publishes what `stage` stages in a transaction, which it may share with others: on disk here when this returns.

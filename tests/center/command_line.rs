@@ -89,6 +89,14 @@ async fn a_wrong_call_ends_with_the_remedy_and_publishes_nothing() {
     let (code, out, err) = dormgate(dir.path(), None, &["issue", "08111111", "h1", "--gateway", "g1"]).await;
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("`issue`: random_uid: `ops[0].uid`"), "{err}");
+    // What nobody can mean is refused here as it is by the service.
+    let ended = ["enrol", "1EA68671", "h1", "--not-after", "2001-01-01T00:00:00Z", "--gateway", "g1"];
+    let (code, out, err) = dormgate(dir.path(), None, &ended).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("`not_after`: 2001-01-01T00:00:00.000Z has passed"), "{err}");
+    let itself = ["reissue", "h1", "1EA68671", "--old", "1EA68671", "--gateway", "g1"];
+    let (code, _, err) = dormgate(dir.path(), None, &itself).await;
+    assert!(code == 1 && err.contains("`old_uid`: `1EA68671` is the new card"), "{err}");
     assert_eq!(std::fs::read(dir.path().join("campus/card-office.journal")).unwrap(), b"");
 }
 

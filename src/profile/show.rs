@@ -24,24 +24,20 @@ const CHANNELS_SHOWN: u16 = 2;
 /// Checks a profile's text; describes it and the requests that it leads to, for unit 1. The error has every diagnostic on a line of its
 /// own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
 pub fn check_text(file: &str, text: &str) -> Result<String, String> {
-    if mqtt::is_mqtt(text) {
-        return mqtt::check_text(file, text);
-    }
-    match read_file(Path::new(file), text) {
-        Ok(profile) => Ok(show(&profile, 1)),
-        Err(diagnostics) => Err(at_lines(file, &diagnostics)),
-    }
-}
-
-/// The diagnostics of a file, each on a line of its own.
-pub(super) fn at_lines(file: &str, diagnostics: &[Diagnostic]) -> String {
-    diagnostics.iter().map(|diagnostic| format!("{file}:{diagnostic}")).collect::<Vec<_>>().join("\n")
+    let path = Path::new(file);
+    let shown = if mqtt::is_mqtt(text) {
+        mqtt::read_file(path, text).map(|profile| mqtt::show(&profile))
+    } else {
+        read_file(path, text).map(|profile| show(&profile, 1))
+    };
+    let line = |diagnostic: &Diagnostic| format!("{file}:{diagnostic}");
+    shown.map_err(|diagnostics| diagnostics.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// Describes a built-in profile; `None`: no profile has this id.
 #[must_use]
 pub fn show_text(id: &str) -> Option<String> {
-    shipped(id).map(|profile| show(&profile, 1)).or_else(|| mqtt::show_text(id))
+    shipped(id).map(|profile| show(&profile, 1)).or_else(|| Some(mqtt::show(&mqtt::shipped(id)?)))
 }
 
 /// Everything that a profile means, and every request that it leads to, for one unit.
@@ -105,7 +101,7 @@ fn description(profile: &Profile) -> Vec<String> {
     if !profile.link.factory.is_empty() {
         lines.push(format!("as delivered: {}", profile.link.factory));
     }
-    lines.push(format!("when it is no longer polled, {}", loss(profile.on_link_loss)));
+    lines.push(format!("when it is no longer polled, {}", loss(profile.on_link_loss, "relays")));
     lines.push(link(&profile.link));
     lines.push(format!(
         "points, with the address as this file counts, from {}, and in hex as on the wire:",
@@ -121,11 +117,12 @@ fn description(profile: &Profile) -> Vec<String> {
     lines
 }
 
-fn loss(what: OnLinkLoss) -> &'static str {
+/// What a device does with its `outputs` by itself.
+pub(super) fn loss(what: OnLinkLoss, outputs: &str) -> String {
     match what {
-        OnLinkLoss::Hold => "the device keeps its relays as they are",
-        OnLinkLoss::Off => "the device switches its relays off",
-        OnLinkLoss::Unknown => "it is not known what the device does",
+        OnLinkLoss::Hold => format!("the device keeps its {outputs} as they are"),
+        OnLinkLoss::Off => format!("the device switches its {outputs} off"),
+        OnLinkLoss::Unknown => "it is not known what the device does".to_owned(),
     }
 }
 
@@ -302,16 +299,24 @@ fn output(output: &Output, link: &Link) -> Vec<String> {
     ]
 }
 
+/// What an input reports, and the contrary.
+pub(super) fn input_words(kind: InputKind) -> (&'static str, &'static str) {
+    match kind {
+        InputKind::ContactOpen => ("open", "closed"),
+        InputKind::ExitButton => ("the exit button is pressed", "it is released"),
+        InputKind::Tamper => ("the housing is open", "it is closed"),
+        InputKind::Fire => ("the fire panel releases", "it does not"),
+        InputKind::Overload => ("too much load", "not too much"),
+        InputKind::RestrictedLoad => ("a load that the rules forbid", "none"),
+        InputKind::PassedIn => ("somebody went in", "nobody"),
+        InputKind::PassedOut => ("somebody went out", "nobody"),
+    }
+}
+
 fn input(input: &InputPoint) -> String {
     let kind = match input.kind {
         InputKind::ContactOpen => "the door is open",
-        InputKind::ExitButton => "the exit button is pressed",
-        InputKind::Tamper => "the housing is open",
-        InputKind::Fire => "the fire panel releases",
-        InputKind::Overload => "too much load",
-        InputKind::RestrictedLoad => "a load that the rules forbid",
-        InputKind::PassedIn => "somebody went in",
-        InputKind::PassedOut => "somebody went out",
+        other => input_words(other).0,
     };
     let when = match input.when {
         _ if input.point.kind != PointType::Bool => "counts up",

@@ -23,4 +23,4 @@ pub use payload::{PAYLOAD_BYTES_MAX, Payload, Stamp};
 pub(crate) use read::is_mqtt;
 pub use read::{read, read_file};
 pub use shipped::{SHIPPED, shipped};
-pub use show::{check_text, show, show_text};
+pub use show::show;

@@ -1,30 +1,13 @@
 //! A profile for people: what it means, and the exact topics and payloads for a device called `NAME`.
 
-use std::path::Path;
-
 use super::model::{Names, Order, Output, Place, Profile, Pulse, Reader, Two, UidForm};
-use super::read::read_file;
-use super::shipped::shipped;
-use crate::profile::model::{InputKind, OnLinkLoss, UidContent};
-use crate::profile::show::{at_lines, direction, lossy, tries, uid_order};
+use crate::profile::model::UidContent;
+use crate::profile::show::{direction, input_words, loss, lossy, tries, uid_order};
 
 /// The name of the device in what is printed.
 const EXAMPLE: &str = "NAME";
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
-
-/// Checks a profile's text and describes it. The error has every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong
-/// and what to do`.
-pub fn check_text(file: &str, text: &str) -> Result<String, String> {
-    let found = read_file(Path::new(file), text);
-    found.map(|profile| show(&profile)).map_err(|diagnostics| at_lines(file, &diagnostics))
-}
-
-/// Describes a built-in profile; `None`: no profile has this id.
-#[must_use]
-pub fn show_text(id: &str) -> Option<String> {
-    Some(show(&shipped(id)?))
-}
 
 /// Everything that a profile means, with every topic and payload.
 #[must_use]
@@ -39,12 +22,7 @@ pub fn show(profile: &Profile) -> String {
     ];
     lines.extend(profile.caveats.iter().map(|caveat| format!("hint: {caveat}")));
     lines.extend(profile.setup.iter().map(|line| format!("set-up: {}", names.fill(line))));
-    let loss = match profile.on_link_loss {
-        OnLinkLoss::Hold => "the device keeps its outputs as they are",
-        OnLinkLoss::Off => "the device switches its outputs off",
-        OnLinkLoss::Unknown => "it is not known what the device does",
-    };
-    lines.push(format!("when it loses the broker, {loss}"));
+    lines.push(format!("when it loses the broker, {}", loss(profile.on_link_loss, "outputs")));
     lines.push(format!("topics and payloads of a device with `topic = \"{EXAMPLE}\"`:"));
     for of in profile.available(EXAMPLE) {
         let else_ =
@@ -85,19 +63,6 @@ fn order(order: &Order) -> String {
         format!("`{}` without a payload", order.topic)
     } else {
         format!("`{}` `{}`", order.topic, order.payload)
-    }
-}
-
-fn input_words(kind: InputKind) -> (&'static str, &'static str) {
-    match kind {
-        InputKind::ContactOpen => ("open", "closed"),
-        InputKind::ExitButton => ("the exit button is pressed", "it is released"),
-        InputKind::Tamper => ("the housing is open", "it is closed"),
-        InputKind::Fire => ("the fire panel releases", "it does not"),
-        InputKind::Overload => ("too much load", "not too much"),
-        InputKind::RestrictedLoad => ("a load that the rules forbid", "none"),
-        InputKind::PassedIn => ("somebody went in", "nobody"),
-        InputKind::PassedOut => ("somebody went out", "nobody"),
     }
 }
 

@@ -7,10 +7,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::Value;
@@ -284,14 +282,14 @@ impl<'t> Deserialize<'t> for Fields<'t> {
     }
 }
 
-/// The variant of the enum `T` that is called `name`, with its fields from the object `text`.
-pub(super) fn read_tagged<'t, T: Deserialize<'t>>(name: &'t str, text: &'t str, place: Place) -> Result<T, OpError> {
-    T::deserialize(Tagged { name, text }).map_err(|_| {
-        match serde_path_to_error::deserialize::<_, T>(Tagged { name, text }) {
-            Err(error) => describe(&error, place),
-            Ok(_) => place.error(ErrorCode::InvalidField, "", "cannot be read"),
-        }
-    })
+/// The variant of the enum `T` that is called `name`, with its fields from the object `text`. (serde's own tagged enums lose the path of
+/// an error.)
+pub(super) fn read_tagged<T: DeserializeOwned>(name: &str, text: &str, place: Place) -> Result<T, OpError> {
+    // serde would take a list for the fields in their order.
+    if text.trim_start().starts_with('[') {
+        return Err(place.error(ErrorCode::InvalidField, "", "an object in braces is wanted"));
+    }
+    read(&format!("{{\"{name}\":{text}}}"), place)
 }
 
 /// A typed error as it is answered. serde names what is missing in its text, not in the path.
@@ -323,56 +321,6 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>, place: Place)
     place.error(code, &path, shorten(&what, 4 * QUOTE_CHARS_MAX))
 }
 
-/// An object as one variant of an enum. (serde's own tagged enums copy the object first and lose the path of an error.)
-struct Tagged<'t> {
-    name: &'t str,
-    text: &'t str,
-}
-
-impl<'t> Deserializer<'t> for Tagged<'t> {
-    type Error = serde_json::Error;
-
-    fn deserialize_any<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_enum(self)
-    }
-
-    serde::forward_to_deserialize_any! {
-        <W: Visitor<'t>>
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-impl<'t> EnumAccess<'t> for Tagged<'t> {
-    type Error = serde_json::Error;
-    type Variant = Self;
-
-    fn variant_seed<V: DeserializeSeed<'t>>(self, seed: V) -> Result<(V::Value, Self), Self::Error> {
-        let name: StrDeserializer<'t, Self::Error> = self.name.into_deserializer();
-        Ok((seed.deserialize(name)?, self))
-    }
-}
-
-impl<'t> VariantAccess<'t> for Tagged<'t> {
-    type Error = serde_json::Error;
-
-    fn unit_variant(self) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'t>>(self, seed: T) -> Result<T::Value, Self::Error> {
-        seed.deserialize(&mut serde_json::Deserializer::from_str(self.text))
-    }
-
-    fn tuple_variant<V: Visitor<'t>>(self, _: usize, _: V) -> Result<V::Value, Self::Error> {
-        Err(de::Error::custom("a list of fields has no place in a message"))
-    }
-
-    fn struct_variant<V: Visitor<'t>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Self::Error> {
-        serde_json::Deserializer::from_str(self.text).deserialize_map(visitor)
-    }
-}
-
 /// Writes an enum as the object of its variant, with the variant's name in field `tag`: what [`read_tagged`] reads.
 pub(super) fn write_tagged<T: Serialize, S: Serializer>(tag: &str, body: &T, serializer: S) -> Result<S::Ok, S::Error> {
     let value = serde_json::to_value(body).map_err(S::Error::custom)?;
@@ -395,6 +343,18 @@ mod tests {
 
     fn faults(text: &str) -> Vec<OpError> {
         check(text.as_bytes()).unwrap().1
+    }
+
+    #[test]
+    fn the_fields_of_a_variant_are_read_from_an_object_and_not_from_a_list() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Body {
+            Pair { a: u8, b: u8 },
+        }
+        let read = |text: &str| read_tagged::<Body>("pair", text, Place::Message).map_err(|error| error.message);
+        assert_eq!(read(r#" {"op":"pair","a":1,"b":2}"#), Ok(Body::Pair { a: 1, b: 2 }));
+        assert!(read("[1,2]").unwrap_err().contains("an object in braces is wanted"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::json::{self, Fields, Place};
 use super::limits::{
     PORTAL_ORDER_BYTES_MAX, PORTAL_STATE_BYTES_MAX, QUOTE_CHARS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_CHARS_MAX,
 };
-use super::text::{is_label, shorten};
+use super::text::{is_label, quoted_len, shorten};
 use super::topic::Qos;
 use super::up;
 use crate::access::change::{ErrorCode, OpError};
@@ -193,7 +193,7 @@ fn members(text: &str) -> Option<Vec<(String, &str)>> {
         if let Some(after) = rest.strip_prefix('}') {
             return after.is_empty().then_some(members);
         }
-        let (key, after) = rest.split_at_checked(string_bytes(rest)?)?;
+        let (key, after) = rest.split_at_checked(quoted_len(rest.as_bytes())?)?;
         let value = after.trim_ascii_start().strip_prefix(':')?;
         let (raw, after) = value.split_at_checked(value_bytes(value)?)?;
         // A name that cannot be read is kept as an empty one, which is no field's.
@@ -202,25 +202,13 @@ fn members(text: &str) -> Option<Vec<(String, &str)>> {
     }
 }
 
-/// Length of the text in quotes at the beginning.
-fn string_bytes(text: &str) -> Option<usize> {
-    let inside = text.strip_prefix('"')?;
-    let mut escaped = false;
-    let end = inside.bytes().position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    })?;
-    Some(end + 2)
-}
-
 /// Length of the value at the beginning, up to the comma or brace behind it.
 fn value_bytes(text: &str) -> Option<usize> {
     let (mut at, mut depth) = (0_usize, 0_usize);
     loop {
         let rest = text.get(at..)?;
         match rest.chars().next()? {
-            '"' => at += string_bytes(rest)?,
+            '"' => at += quoted_len(rest.as_bytes())?,
             ',' | '}' if depth == 0 => return Some(at),
             '{' | '[' => (at, depth) = (at + 1, depth + 1),
             '}' | ']' => (at, depth) = (at + 1, depth.saturating_sub(1)),

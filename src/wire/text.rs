@@ -21,6 +21,17 @@ pub(crate) fn quote(text: &str) -> String {
     format!("`{}`", shorten(text, QUOTE_CHARS_MAX))
 }
 
+/// Length of the text in quotes at the beginning of `json`, with its quotation marks; `None`: it does not begin there or does not end.
+pub(crate) fn quoted_len(json: &[u8]) -> Option<usize> {
+    let mut escaped = false;
+    let end = json.strip_prefix(b"\"")?.iter().position(|byte| {
+        let ends = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    })?;
+    Some(end + 2)
+}
+
 /// Whether `text` has 1 to `chars` characters, none of them a control or direction character.
 pub(crate) fn is_label(text: &str, chars: usize) -> bool {
     !text.is_empty() && text.chars().nth(chars).is_none() && text.chars().all(is_plain)

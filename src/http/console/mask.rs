@@ -4,6 +4,7 @@
 use crate::access::event::{AlarmKind, AuditEvent, Event, Mark};
 use crate::access::id::HASH_PREFIX;
 use crate::access::scrub::{SHOWN, unseen};
+use crate::wire::text::quoted_len;
 
 /// Fields that name what is not a card: an id that an office chose may be as long as a UID. The last three list portals in the status, and
 /// are compared with the names of the tiles.
@@ -18,7 +19,7 @@ pub(super) fn masked(json: &[u8]) -> Vec<u8> {
     while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
         let (before, from) = rest.split_at(at);
         out.extend_from_slice(before);
-        let Some(len) = text_len(from) else {
+        let Some(len) = quoted_len(from) else {
             rest = from;
             break;
         };
@@ -33,17 +34,6 @@ pub(super) fn masked(json: &[u8]) -> Vec<u8> {
     }
     out.extend_from_slice(rest);
     out
-}
-
-/// How long the text is that begins here, with its quotation marks; `None`: it does not end.
-fn text_len(json: &[u8]) -> Option<usize> {
-    let mut is_escaped = false;
-    let end = json.iter().skip(1).position(|byte| {
-        let ends = *byte == b'"' && !is_escaped;
-        is_escaped = *byte == b'\\' && !is_escaped;
-        ends
-    })?;
-    Some(end + 2)
 }
 
 /// The value of a field with what may be a UID masked; `None`: it stays as it is.

@@ -9,6 +9,7 @@ use crate::access::id::CardUid;
 use crate::access::input::Presented;
 use crate::access::transform::{Form, Reading};
 use crate::profile::model::{UidContent, UidOrder};
+use crate::wire::text::quoted_len;
 
 /// Longest payload that is decoded, in bytes. What a device reports has some hundred.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
@@ -273,13 +274,10 @@ fn nulled(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while !rest.is_empty() {
         let word = rest.find(|c: char| !c.is_alphanumeric() && !"+-.".contains(c)).unwrap_or(rest.len());
-        let length = match rest.strip_prefix('"') {
-            Some(inside) => {
-                let mut escaped = false;
-                let ends = |byte| (byte == b'"' && !escaped, escaped = byte == b'\\' && !escaped).0;
-                inside.bytes().position(ends).map_or(rest.len(), |end| end + 2)
-            }
-            None => word.max(rest.chars().next().map_or(1, char::len_utf8)),
+        let length = if rest.starts_with('"') {
+            quoted_len(rest.as_bytes()).unwrap_or(rest.len())
+        } else {
+            word.max(rest.chars().next().map_or(1, char::len_utf8))
         };
         let (part, after) = rest.split_at(length);
         let is_word = part.trim_start_matches(['+', '-']).starts_with(char::is_alphabetic);

@@ -363,7 +363,7 @@ fn a_message_without_effect_is_counted_once_wherever_it_is_found_to_have_none() 
     assert_eq!(
         counted(&core),
         [("changes", "bad_signature", 1), ("changes", "forbidden_op", 1)],
-        "a duplicate is none"
+        "a duplicate is not counted"
     );
     // For its number, also those that have no event of their own.
     for _ in 0..100 {

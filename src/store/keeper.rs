@@ -48,7 +48,7 @@ pub(super) struct Keeper<F> {
     shared: Arc<Shared>,
     /// Position of the newest generation that can be opened.
     generation: u64,
-    /// Position of the one before it that can; `None`: there is none, or it was not looked for yet.
+    /// Position of the one before it that can; `None`: it does not exist, or it was not looked for yet.
     before: Option<u64>,
     /// When it was looked for in vain.
     looked: Option<Instant>,

@@ -299,9 +299,11 @@ impl Parts {
         self.readers().filter_map(|reader| reader.direction).chain(mqtt)
     }
 
-    /// Whether each reader reports that a card leaves.
+    /// Whether each reader reports that a card leaves. One at the broker repeats the card while it is there, and reports that it has left
+    /// too: where only the messages end, nobody knows whether the card has left or the network is away.
     pub(crate) fn reports_leaving(&self) -> bool {
-        let mqtt = self.mqtt_reader().map(mqtt::Reader::leaves_after_ms);
-        self.readers().map(Reader::leaves_after_ms).chain(mqtt).all(|ms| ms.is_some())
+        let mut on_lines = self.readers().map(Reader::leaves_after_ms);
+        on_lines.all(|ms| ms.is_some())
+            && self.mqtt_reader().is_none_or(|reader| reader.leaves_after_ms().is_some() && reader.removed.is_some())
     }
 }

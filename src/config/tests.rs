@@ -224,3 +224,29 @@ fn the_keys_of_the_streams_are_read_from_a_file_that_is_wrong_elsewhere() {
     std::fs::write(&path, text).unwrap();
     assert_eq!(stream_keys(&path).unwrap().into_iter().collect::<Vec<_>>(), [("trial".to_owned(), Vec::new())]);
 }
+
+/// A reader that only repeats its card: silent and empty look the same, so what it shows after a silence would switch on.
+#[test]
+fn a_power_box_wants_a_reader_that_repeats_its_card_and_reports_that_it_has_left() {
+    let shipped = include_str!("../../devices/mqtt/esphome-tag.toml").replace("esphome-tag", "my-tag");
+    let without: String =
+        shipped.lines().filter(|line| !line.starts_with("removed")).map(|l| format!("{l}\n")).collect();
+    for (profile, kind, is_right) in
+        [(&shipped, "power_box", true), (&without, "power_box", false), (&without, "door", true)]
+    {
+        let dir = directory(&[("devices/my-tag.toml", profile)]);
+        let text = format!(
+            "[gateway]\nid = \"g\"\nmqtt_devices_dir = \"devices\"\n[local]\nurls = [\"mqtt://127.0.0.1\"]\n[[portal]]\nid = \"p\"\nkind = \"{kind}\"\nzone = \"1\"\nreader = {{ mqtt = \"my-tag\", topic = \"hall\" }}\noutput = {{ mqtt = \"tasmota-relay\", topic = \"plug\" }}\n"
+        );
+        match parse(&text, &around(dir.path())) {
+            Ok(_) => assert!(is_right, "{kind}"),
+            Err(found) => {
+                let [wrong] = &found[..] else { panic!("{found:?}") };
+                assert!(
+                    !is_right && wrong.to_string().contains("`my-tag` does not report when a card has left"),
+                    "{wrong}"
+                );
+            }
+        }
+    }
+}

@@ -281,9 +281,15 @@ impl<'s> Portals<'s> {
                 None => {
                     "its reader reports when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`".to_owned()
                 }
+                Some(part) if part.profile.reader.as_ref().is_some_and(|reader| reader.repeats_ms.is_some()) => format!(
+                    "`{}` does not report when a card has left, and a reader that is silent for a while because its network fails looks the \
+                     same: the first message afterwards would switch the power on with nobody there; use a reader whose profile has `removed` \
+                     beside `repeats_ms`, or a Modbus reader",
+                    part.profile.id
+                ),
                 Some(part) => format!(
                     "`{}` reports a card when it comes and does not repeat it while it is there, so it is never known whether it has left, and \
-                     the power would stay on; use a reader whose profile has `repeats_ms`, or a Modbus reader",
+                     the power would stay on; use a reader whose profile has `repeats_ms` and `removed`, or a Modbus reader",
                     part.profile.id
                 ),
             };

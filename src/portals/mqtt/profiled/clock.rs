@@ -71,22 +71,31 @@ impl DeviceClock {
             let drift_s = at.saturating_duration_since(freshest.1).as_secs_f64() * DRIFT;
             (delay_s(freshest, now), drift_s.min(DRIFT_S_MAX), drift_s <= DRIFT_S_MAX && !self.may_have_started)
         });
+        let first = self.unconfirmed.filter(|first| delay_s(*first, now).abs() <= GOES_ON_S_OFF);
+        let has_waited = |wait_ms| {
+            let since = first.map(|(_, since)| at.saturating_duration_since(since));
+            since.is_some_and(|since| since >= Duration::from_millis(wait_ms))
+        };
         if let Some((delay_s, drift_s, _)) = known
             && (-LATE_S..=LATE_S + drift_s).contains(&delay_s)
         {
             if self.last.is_some_and(|last| stamp.seconds_after(last) < 0.0) {
                 return Age::Late;
             }
-            let is_freshest = delay_s <= drift_s;
+            // One that was set back by hardly more than a message may be late: some seem late and some do not.
+            let is_right = stamp.agrees_with(wall_s, GOES_ON_S_OFF);
+            let is_set_back = has_waited(if is_right { GOES_ON_MS } else { UNCONFIRMED_MS });
+            let is_freshest = delay_s <= drift_s || is_set_back;
             self.takes(now, is_freshest);
+            if !is_freshest {
+                self.unconfirmed = first;
+            }
             return Age::New;
         }
         let is_confirmed = stamp.agrees_with(wall_s, LATE_S);
         let (is_later, is_known) = known.map_or((false, false), |(delay_s, _, is_known)| (delay_s > 0.0, is_known));
-        let first = self.unconfirmed.filter(|first| delay_s(*first, now).abs() <= GOES_ON_S_OFF);
         let wait_ms = if is_later && is_known && !is_confirmed { UNCONFIRMED_MS } else { GOES_ON_MS };
-        let waited = Duration::from_millis(wait_ms);
-        let goes_on = first.is_some_and(|(_, since)| at.saturating_duration_since(since) >= waited);
+        let goes_on = has_waited(wait_ms);
         // An hour in autumn is an hour late, too: by the gateway's clock a time may only be newer.
         if goes_on || (is_confirmed && !is_later) {
             self.takes(now, true);

@@ -130,3 +130,33 @@ async fn a_clock_that_runs_slow_or_fast_keeps_nobody_out_and_lets_nothing_late_i
         assert!(rig.opens("1EA68671", SINCE_1970 + off_s), "{ppm} ppm");
     }
 }
+
+/// It sends whole seconds, so that after the step some messages look just late enough and others do not.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_by_hardly_more_than_a_message_may_be_late_costs_one_reading() {
+    for (between_ms, refused) in [([4_200, 4_800], 1), ([60_200, 59_800], 1), ([1_200, 1_800], 2)] {
+        let mut rig = Rig::online("tasmota-rc522");
+        let mut is_first = false;
+        let mut opens = |rig: &mut Rig, ahead_ms: i64| {
+            let elapsed = i64::try_from(rig.now.duration_since(rig.noon).as_millis()).unwrap();
+            is_first = !is_first;
+            let uid = if is_first { "1EA68671" } else { "04A1B2C3" };
+            rig.sends(SENSOR, &at_second(uid, (elapsed + ahead_ms).div_euclid(1_000)));
+            rig.cards() == presented(uid)
+        };
+        // Until the time server answers it is 4.3 s ahead.
+        for wait_ms in [700, 10_000] {
+            rig.after_quietly(wait_ms);
+            assert!(opens(&mut rig, 4_300), "{between_ms:?}");
+        }
+        rig.after_quietly(10_200);
+        let mut lost = u32::from(!opens(&mut rig, 0));
+        for _ in 0..20 {
+            for wait_ms in between_ms {
+                rig.after_quietly(wait_ms);
+                lost += u32::from(!opens(&mut rig, 0));
+            }
+        }
+        assert_eq!(lost, refused, "{between_ms:?}");
+    }
+}

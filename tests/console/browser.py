@@ -223,6 +223,11 @@ def as_it_happens(browser):
     assert '"prev"' in shown and sha256(shown.encode()).hexdigest() in dialog.text_content(), shown
     console.check("an event")
     page.keyboard.press("Escape")
+    page.route("**/api/v1/audit/event?*", erased, times=1)
+    page.locator("tbody tr button").first.click()
+    expect(dialog).to_contain_text("its own hash is in what stays")
+    expect(dialog).not_to_contain_text("after a login")
+    page.keyboard.press("Escape")
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
@@ -255,6 +260,15 @@ def as_it_happens(browser):
         assert re.match("Now|Card", page.title()), page.title()
     console.passing("400 (Bad Request)")
     console.close()
+
+
+def erased(route):
+    """The answer of the gateway, as if the event had been erased."""
+    response = route.fetch()
+    answer = response.json()
+    answer.pop("hash")
+    answer["event"]["type"] = "erased"
+    route.fulfill(response=response, json=answer)
 
 
 def many_tabs(browser):

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::center::portal;
-use crate::http::send;
+use crate::http::{Events, send};
+use crate::program::within;
 use crate::rig::{CARD, Rig, TOKEN};
 use crate::site::{BOX, DOOR, GATE};
 
@@ -256,5 +257,40 @@ async fn without_a_token_in_the_configuration_nothing_is_changed_and_the_remedy_
         assert!(answer.status == 403 && answer.error().contains("set `[http] token_file`"), "{}", answer.body);
     }
     assert_eq!(rig.get("/api/v1/now").await.status, 200);
+    rig.gateway.stop().await;
+}
+
+/// Its text is what stays, and the hash in it is that of what was erased: a hash beside it would not be that of the text.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_an_event_that_was_erased_there_is_no_hash_and_its_place_in_the_chain_holds() {
+    let mut rig = Rig::with("127.0.0.1", true, "[audit]\nack = \"broker\"\n").await;
+    assert_eq!(rig.site.reason(GATE, CARD).await, "granted");
+    rig.log_in("Li Wei").await;
+    let mut live = Events::open(&rig.address, "/api/v1/live?after=0", &rig.cookie).await;
+    let n = loop {
+        let event = live.next("audit").await;
+        if event.data["type"] == "decision" {
+            break event.id.unwrap();
+        }
+    };
+    let target = format!("/api/v1/audit/event?n={n}");
+    let whole = rig.get(&target).await.json();
+    assert_eq!(whole["hash"], crate::site::hash(whole["text"].as_str().unwrap()), "{whole}");
+    let config = rig.site.config();
+    let erased = within("the erasure, once the broker has the event", async {
+        loop {
+            let mut order = tokio::process::Command::new(env!("CARGO_BIN_EXE_dormgate"));
+            order.args(["audit", "erase", "--holder", "h1", "--actor", "office", "--config"]).arg(&config);
+            assert!(order.output().await.unwrap().status.success());
+            let event = rig.get(&target).await.json();
+            if event["event"]["type"] == "erased" {
+                break event;
+            }
+        }
+    })
+    .await;
+    assert!(erased["text"].as_str().unwrap().contains(whole["hash"].as_str().unwrap()), "{erased}");
+    assert_eq!((&erased["before"], &erased["after"]), (&"holds".into(), &"holds".into()), "{erased}");
+    assert!(erased["hash"].is_null(), "{erased}");
     rig.gateway.stop().await;
 }

@@ -37,12 +37,13 @@ impl Rig {
         Self::at(Site::new().await, ip, has_token, more).await
     }
 
-    /// A building of so many rooms more, each with a door and a power box, from a sheet.
+    /// A building of so many rooms more, each with a door and a power box, from a sheet, and a door `a1` before them.
     pub async fn building(rooms: usize) -> Self {
         let mut site = Site::new().await;
         let row = |n: usize| format!("door-{n},door,{n},native\npower-{n},power_box,{n},native\n");
         let rows: String = (1001..=1000 + rooms).map(row).collect();
-        std::fs::write(site.dir().join("portals.csv"), format!("id,kind,zone,device.mqtt\n{rows}")).unwrap();
+        std::fs::write(site.dir().join("portals.csv"), format!("id,kind,zone,device.mqtt\na1,door,1,native\n{rows}"))
+            .unwrap();
         site.head = "portals = \"portals.csv\"\n".to_owned();
         Self::at(site, "127.0.0.1", true, "").await
     }

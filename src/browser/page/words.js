@@ -69,6 +69,7 @@ const WORDS = {
   show_event: ["Show event", "查看事件"], event: ["Event", "事件"],
   hidden: ["shown after a login", "登录后显示"],
   login_for_hash: ["The hashes are shown after a login: a card number could be computed from them.", "登录后显示哈希值：由哈希值可推算卡号。"],
+  hash_of_erased: ["The event was erased: its own hash is in what stays of it, and the chain goes on from that.", "该事件已删除：其原哈希值保留在剩余内容中，链由此延续。"],
   chain_before: ["Chain to the event before", "与前一事件的链"], chain_after: ["Chain to the event after", "与后一事件的链"], chain_holds: ["holds", "完整"], chain_broken: ["BROKEN", "已断裂"], chain_unknown: ["not there", "不存在"],
 };
 

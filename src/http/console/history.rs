@@ -166,7 +166,8 @@ struct EventFor {
 
 /// `{"event":{…},"text":"…","hash":"…","before":"holds","after":"holds"}`: one event, its bytes as they are stored, and whether the
 /// hashes agree with those of the events next to it: `holds`, `broken`, or `unknown` where the neighbour is not there. The hash is there
-/// for those who see whole UIDs, for whom it is that of the text.
+/// for those who see whole UIDs, for whom it is that of the text; of an event that was erased the text has it, since it is that of what was
+/// erased.
 pub(super) async fn event(State(console): State<Shared>, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
     let n = match asked::<EventFor>(&uri) {
         Ok(asked) => asked.n,
@@ -201,7 +202,7 @@ pub(super) async fn event(State(console): State<Shared>, Extension(caller): Exte
     };
     match serde_json::from_slice::<&RawValue>(json) {
         Ok(event) => {
-            let hash = this.filter(|_| whole).map(|this| hex::encode(this.hash));
+            let hash = this.filter(|this| whole && this.event.is_some()).map(|this| hex::encode(this.hash));
             let text = String::from_utf8_lossy(json);
             let mut answer = json!({ "event": event, "text": text, "before": of(before), "after": of(after) });
             if let (Some(fields), Some(hash)) = (answer.as_object_mut(), hash) {

@@ -113,13 +113,13 @@ function row(event) {
 async function raw(n) {
   let body;
   try {
-    const { text, hash, before, after } = await get("/api/v1/audit/event", { n });
+    const { event, text, hash, before, after } = await get("/api/v1/audit/event", { n });
     const look = { holds: "good", broken: "bad", unknown: "warn" };
     const link = (name, holds) => h("span", { class: `tag ${look[holds]}` }, `${t(name)}: ${t(`chain_${holds}`)}`);
     body = [
       h("div", { class: "tags" }, link("chain_before", before), link("chain_after", after)),
       h("pre", { tabindex: "0" }, text),
-      hash ? h("p", { class: "soft mono" }, `SHA-256 ${hash}`) : h("p", { class: "soft" }, t("login_for_hash")),
+      hash ? h("p", { class: "soft mono" }, `SHA-256 ${hash}`) : h("p", { class: "soft" }, t(event.type === "erased" ? "hash_of_erased" : "login_for_hash")),
     ];
   } catch (error) {
     body = h("p", { class: "said bad" }, error.message);

@@ -15,18 +15,21 @@ function read(text) {
   return place && !/^[0-9a-f]{2}$/i.test(place) && meant(place).length > 0 ? [uid, place] : [text.trim(), ""];
 }
 
+/** From here on the last number of a revision is no place in a message: a list of the center set it, behind all ops of that message. */
+const BEHIND_ALL = 4294967294;
+const revision = (numbers) => numbers.filter((number, at) => at < 2 || number < BEHIND_ALL).join(".");
+
 export function show(main, { rest: [begun = "", at = ""] }) {
   const input = h("input", { name: "text", value: at ? `${begun} ${at}` : begun, autocomplete: "off", autocapitalize: "characters", spellcheck: "false", required: true, maxlength: "128", class: "mono" });
   const result = h("div", { "aria-live": "polite" });
-  const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); look(input.value); } },
+  const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); look(...read(input.value)); } },
     field(t("card_label"), input, "wide"),
     h("button", { class: "main", type: "submit" }, t("look_up")));
   fill(main, h("h2", null, t("page_card")), h("p", { class: "soft" }, t("card_hint")), form, result);
 
   let newest = 0;
-  async function look(text) {
+  async function look(uid, place) {
     const mine = ++newest;
-    const [uid, place] = read(text);
     // It is found again after a reload, and on the way back.
     history.replaceState(null, "", ["#/card", uid, place].filter(Boolean).map((part, n) => (n ? encodeURIComponent(part) : part)).join("/"));
     fill(result, h("p", null, t("loading")));
@@ -47,7 +50,7 @@ export function show(main, { rest: [begun = "", at = ""] }) {
     const items = verdicts.map((verdict) => item(answer.uid, verdict, verdict === open));
     const only = filter(t("filter"), (wanted) => items.forEach((shown) => { shown.hidden = !wanted(shown.dataset.portal, shown.dataset.zone); }));
     const others = answer.others.map((other) =>
-      h("button", { onclick: () => { input.value = other.uid; look(other.uid); } },
+      h("button", { onclick: () => { input.value = other.uid; look(other.uid, ""); } },
         `${other.uid} (${t(`spelling_${other.spelling}`)}, ${t(other.known ? "known" : "unknown")})`));
     fill(result,
       h("h2", null, h("span", { class: "mono" }, answer.uid)),
@@ -59,7 +62,8 @@ export function show(main, { rest: [begun = "", at = ""] }) {
   }
 
   if (begun) {
-    look(input.value);
+    // In an address the place is apart, also one that is spelled like a byte of the card.
+    look(...(meant(at).length > 0 ? [begun, at] : read(input.value)));
   } else {
     input.focus();
     // A reader types before the portal.
@@ -100,7 +104,7 @@ async function why(uid, portal, steps) {
         h("span", { class: `tag ${step.ok ? "good" : "bad"}` }, t(step.ok ? "holds_not_against" : "is_against")), " ",
         step.ok ? h("span", { class: "mono" }, step.step) : [h("strong", null, meaning(step.step)), " ", code(step.step)],
         step.fact && h("span", null, ` · ${said(step.fact)}`),
-        step.set_by && h("span", { class: "soft" }, ` · ${t("set_by")} ${step.set_by.stream} ${step.set_by.revision.join(".")}`,
+        step.set_by && h("span", { class: "soft" }, ` · ${t("set_by")} ${step.set_by.stream} ${revision(step.set_by.revision)}`,
           step.set_by.at && `, ${time(step.set_by.at)}`))));
   } catch (error) {
     fill(steps, h("li", { class: "said bad" }, error.message));

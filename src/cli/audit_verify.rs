@@ -72,7 +72,7 @@ fn report(found: &Verified, messages: &Messages) -> Exit {
         print_error(format!("{count} messages of stream `{stream}` are not verified: no key of it is configured"));
     }
     faults.iter().for_each(print_error);
-    if found.broken.is_some() { Exit::Failed } else { reported }
+    if found.broken.is_some() || found.unsigned.is_some() { Exit::Failed } else { reported }
 }
 
 /// What was found of the audit: a summary, and a line for each loss and for what is broken.
@@ -101,5 +101,38 @@ pub(super) fn findings(found: &Verified) -> (String, Vec<String>) {
     let broken = found.broken.as_ref().map(|broken| {
         format!("broken at event {}, `{}` byte {}: {}", broken.n, broken.file, broken.offset, broken.why)
     });
-    (summary, losses.chain(more).chain(restored).chain(broken).collect())
+    let unsigned = found
+        .unsigned
+        .as_ref()
+        .map(|found| format!("not signed: event {}, `{}` byte {}: {}", found.n, found.file, found.offset, found.why));
+    (summary, losses.chain(more).chain(restored).chain(broken).chain(unsigned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Break;
+
+    #[test]
+    fn what_is_broken_and_what_is_not_signed_are_both_printed_and_either_fails() {
+        let at = |n| Some(Break { n, file: "journal/durable".to_owned(), offset: 7, why: format!("why {n}") });
+        for (broken, unsigned, expected) in [
+            (None, None, vec![]),
+            (at(9), None, vec!["broken at event 9, `journal/durable` byte 7: why 9"]),
+            (None, at(3), vec!["not signed: event 3, `journal/durable` byte 7: why 3"]),
+            (
+                at(9),
+                at(3),
+                vec![
+                    "broken at event 9, `journal/durable` byte 7: why 9",
+                    "not signed: event 3, `journal/durable` byte 7: why 3",
+                ],
+            ),
+        ] {
+            let found = Verified { broken, unsigned, ..Verified::default() };
+            assert_eq!(findings(&found).1, expected);
+            let ended = report(&found, &Messages::default());
+            assert_eq!(matches!(ended, Exit::Failed), !expected.is_empty(), "{expected:?}");
+        }
+    }
 }

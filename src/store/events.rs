@@ -156,8 +156,11 @@ pub struct Verified {
     pub erased: u64,
     /// What was removed before the first of them.
     pub front: Front,
-    /// The first thing that is wrong.
+    /// The first thing that is wrong with the chain or its files.
     pub broken: Option<Break>,
+    /// The first event whose message is not what its stream signed. Apart: after a change of a key it is there for long, and what else is
+    /// wrong must not hide behind it.
+    pub unsigned: Option<Break>,
 }
 
 /// How the events of a holder were erased.

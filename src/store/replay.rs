@@ -52,6 +52,8 @@ pub(super) struct Replayed {
     state_gaps: Ranges,
     /// Events that only the audit lacks.
     audit_lost: Vec<(u64, u64)>,
+    /// The first event whose message is not what its stream signed.
+    pub(super) unsigned: Option<Break>,
     /// What is wrong and where, and the events missing there, if any.
     pub(super) breaks: Vec<(Break, Option<(u64, u64)>)>,
     /// Segments with damaged bytes.
@@ -343,7 +345,8 @@ impl<'a> Judge<'a> {
         }
         let proved = read.event.as_ref().zip(self.prove.as_mut()).map(|(event, prove)| prove(event, frame.evidence));
         if let Some(Err(why)) = proved {
-            self.wrong(n, at, why, None);
+            let (file, offset) = (at.0.to_owned(), at.1 as u64);
+            self.out.unsigned.get_or_insert(Break { n, file, offset, why });
         }
         if self.out.events == 0 {
             self.out.first = n;

@@ -66,13 +66,13 @@ pub(super) fn judge(medium: &dyn Medium, prove: Prove<'_>) -> io::Result<Verifie
             judge.wrong(last + 1, (file, 0), why, None);
         }
     }
-    let Replayed { first, events, erased, .. } = judge.out;
-    let mut out = Verified { first, last, events, erased, restored, front, ..Verified::default() };
-    for (found, missing) in &judge.out.breaks {
-        match missing.filter(|missing| judge.out.gaps.cover(*missing)) {
+    let Replayed { first, events, erased, unsigned, breaks, gaps, .. } = judge.out;
+    let mut out = Verified { first, last, events, erased, restored, front, unsigned, ..Verified::default() };
+    for (found, missing) in breaks {
+        match missing.filter(|missing| gaps.cover(*missing)) {
             Some(missing) => out.explained.push(missing),
             None => {
-                out.broken = Some(found.clone());
+                out.broken = Some(found);
                 break;
             }
         }

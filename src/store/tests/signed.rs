@@ -54,5 +54,6 @@ fn a_journal_with_a_message_that_was_rejected_for_its_content_is_whole() {
         }
         None => Ok(()),
     });
-    assert_eq!((found.unwrap().broken, verified), (None, 2));
+    let found = found.unwrap();
+    assert_eq!((found.broken, found.unsigned, verified), (None, None, 2));
 }

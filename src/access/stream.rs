@@ -282,8 +282,7 @@ impl StreamTrack {
             missing.push((received + 1, from - 1));
             received = *to;
         }
-        let heads = self.head.as_ref().map(|h| h.at);
-        let goal = heads.max(self.goal).filter(|goal| Some(goal.epoch) == self.epoch && goal.seq > received);
+        let goal = self.known().filter(|goal| Some(goal.epoch) == self.epoch && goal.seq > received);
         missing.extend(goal.map(|goal| (received + 1, goal.seq)));
         missing
     }
@@ -296,10 +295,16 @@ impl StreamTrack {
         missing
     }
 
-    /// How many numbers are missing.
+    /// How far the stream is known to go.
+    fn known(&self) -> Option<Position> {
+        self.head.as_ref().map(|head| head.at).max(self.goal)
+    }
+
+    /// How many numbers are missing: also those of an epoch of which nothing was received, although they are asked for as a whole.
     #[must_use]
     pub fn missing_count(&self) -> u64 {
-        self.missing().iter().fold(0, |sum, (from, to)| sum.saturating_add(to - from + 1))
+        let later = self.known().filter(|known| Some(known.epoch) > self.epoch).map_or(0, |known| known.seq);
+        self.missing().iter().fold(later, |sum, (from, to)| sum.saturating_add(to - from + 1))
     }
 }
 
@@ -309,6 +314,20 @@ mod tests {
 
     fn at(epoch: u32, seq: u64) -> Position {
         Position { epoch: NonZeroU32::new(epoch).unwrap(), seq }
+    }
+
+    #[test]
+    fn of_a_later_epoch_every_number_is_missing_in_the_count_that_a_person_sees() {
+        let head =
+            |at: Position| Head { stream: "office".parse().unwrap(), at, iat: None, cards: 0, digest: String::new() };
+        let mut track = StreamTrack::default();
+        assert_eq!(track.missing_count(), 0, "nothing is known of the stream");
+        track.take_head(head(at(1, 7)));
+        assert_eq!((track.missing_count(), track.missing()), (7, vec![]), "it is asked for as empty");
+        track.receive(at(1, 3));
+        assert_eq!(track.missing_count(), 6);
+        track.take_head(head(at(2, 5)));
+        assert_eq!(track.missing_count(), 7, "two of the epoch that has begun before, and all of the next");
     }
 
     #[test]

@@ -229,11 +229,10 @@ fn remove<'n>(medium: &dyn Medium, names: impl Iterator<Item = &'n String>) {
 
 /// The position of the newest generation before `position` that can be opened.
 pub(super) fn before(medium: &dyn Medium, position: u64) -> Option<u64> {
-    let can_be_opened =
-        |name: &&String| medium.read_container(&path(name)).is_ok_and(|container| place(name, &container).is_ok());
+    let opens = |name: &&String| medium.read_container(&path(name)).is_ok_and(|read| place(name, &read).is_ok());
     let names = names(medium);
     let mut before = names.iter().rev().filter(|name| position_of(name).is_some_and(|n| n < position));
-    before.find(can_be_opened).and_then(|name| position_of(name))
+    before.find(opens).and_then(|name| position_of(name))
 }
 
 /// sled's page cache in bytes; a generation is read once from end to end.

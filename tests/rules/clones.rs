@@ -46,7 +46,7 @@ fn nfc_clone_at_the_gate_phone_with_b_s_uid_at_gate_in_deny() {
     let seen = w.see("gate-in", "A");
     assert_eq!((seen.verdict().as_str(), seen.alarms()), ("in_use_elsewhere", vec![AlarmKind::Clone]));
     assert_eq!((seen.cuts(), w.is_on("power-412")), (vec![], true));
-    assert_eq!(w.see("gate-out", "A").verdict(), "exit in_use_elsewhere stale_list");
+    assert_eq!(w.see("gate-out", "A").verdict(), "exit in_use_elsewhere");
     w.operator("", Posture::FreeAccess);
     assert_eq!(w.see("gate-in", "A").verdict(), "free_access in_use_elsewhere");
     assert!(w.is_on("power-412"), "what stands is judged without it");

@@ -228,7 +228,7 @@ fn a_posture_that_ends_before_2000_is_refused_as_in_a_change_and_still_read_from
 }
 
 #[test]
-fn a_permission_to_shrink_that_is_null_is_none() {
+fn a_permission_to_shrink_that_is_null_counts_as_absent() {
     for (value, allows) in [(json!(null), false), (json!(false), false), (json!(true), true)] {
         let mut part = part_of(json!([]));
         part["allow_shrink"] = value;

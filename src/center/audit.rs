@@ -342,6 +342,10 @@ impl Reading {
             return match self.known.get(&n) {
                 Some(known) if *known == hash => Verdict::Known,
                 Some(_) => self.refuse(AuditTrouble::Different { n }, n, now),
+                // The gateway never sends it again: the broker delivers it late, or twice.
+                None if self.beyond.state.is_some_and(|state| n <= state.acked) => {
+                    Verdict::Refuse(AuditTrouble::NotKept { n })
+                }
                 None => self.refuse(AuditTrouble::NotKept { n }, n, now),
             };
         }

@@ -162,6 +162,11 @@ fn what_the_gateway_has_as_acknowledged_is_not_waited_for() {
     assert_eq!(take(&mut center, 4, &events[3..4], NOW), (vec![4], lost(1, 3), 4));
     names(&mut center, 9, 7);
     assert_eq!(take(&mut center, 8, &events[7..], NOW), (vec![8, 9], lost(5, 7), 9));
+    // What the broker delivers late or twice begins no other audit.
+    for later_s in [0, GAP_IS_LOSS_S, 2 * GAP_IS_LOSS_S] {
+        let late = take(&mut center, 5, &events[4..7], Timestamp(NOW.0 + later_s * 1000));
+        assert_eq!(late, (vec![], vec![AuditTrouble::NotKept { n: 5 }], 0));
+    }
 }
 
 #[test]

@@ -229,7 +229,11 @@ impl Life {
                 office.center.note_audit(&gateway, audit);
                 let Ok((received, ack)) = office.center.receive_audit(&gateway, &body, now) else { return true };
                 for trouble in received.trouble {
-                    let waits = matches!(trouble, AuditTrouble::Waiting { .. } | AuditTrouble::Lost { .. });
+                    // The last is what the broker delivers after it was passed.
+                    let waits = matches!(
+                        trouble,
+                        AuditTrouble::Waiting { .. } | AuditTrouble::Lost { .. } | AuditTrouble::NotKept { .. }
+                    );
                     assert!(waits || site.seen.is_rotten, "the office finds in the audit of {gateway}: {trouble}");
                 }
                 office.outbox.extend(ack);

@@ -27,6 +27,21 @@ fn withdrawing_the_new_card_takes_the_gate_that_followed_it_too() {
 }
 
 #[test]
+fn the_gate_does_not_follow_to_a_card_that_was_withdrawn_with_its_holder_later() {
+    for (withdrawal, reason) in [(None, "granted"), (Some("p1"), "not_enrolled"), (Some("uid:B"), "not_enrolled")] {
+        let mut w = World::with(keeps_gate());
+        // The offices do not have the same name for the holder of A.
+        w.enrol("B", "p1", "power_box:413").enrol("A", "p2", "gate:*");
+        if let Some(whose) = withdrawal {
+            w.publish(vec![op::withdraw(whose)]);
+        }
+        w.issue("A", "p1");
+        w.publish(vec![op::reissue("p1", "B", Some("A"))]);
+        assert_eq!(w.present("gate-in", "B"), reason, "{withdrawal:?}");
+    }
+}
+
+#[test]
 fn a_new_enrolment_for_the_gate_replaces_the_one_that_followed_the_holder() {
     let mut w = World::with(keeps_gate());
     w.issue("A", "p1").enrol("A", "p1", "gate:lobby");

@@ -308,19 +308,16 @@ impl Merge {
         let [standing, enrolment] = [RegisterKind::Standing, RegisterKind::Enrolment].map(|kind| self.is_owned(kind));
         let survives = |owned: bool, revision: Revision| !owned || self.is_newer(revision);
         let issued_to = card.issued_to.filter(|issued| survives(standing, issued.revision));
-        // The birth that a newer issue gave may stand behind an older one that the snapshot does not name.
-        let newer_issue = issued_to.filter(|_| standing).map(|issued| issued.revision);
-        let birth = card.birth.filter(|birth| survives(standing, *birth)).or(newer_issue);
+        let birth = card.birth.filter(|birth| survives(standing, *birth));
         let flags: Vec<(Flag, FlagRegister)> =
             registers(&card.flags).filter(|(_, r)| r.on || survives(standing, r.revision)).collect();
         let register = card.enrolment.as_ref().filter(|register| survives(enrolment, register.revision));
         if issued_to.is_some() || birth.is_some() {
             let ix = self.list.entry(card.uid);
             if let Some(new) = self.list.cards.get_mut(ix.place()) {
-                new.birth = match (new.birth, birth) {
-                    (Some(one), Some(other)) => Some(one.min(other)),
-                    (one, other) => one.or(other),
-                };
+                // Which issue is the oldest that the snapshot does not have is not known; an older birth is within reach of more.
+                let older = issued_to.and(card.birth);
+                new.birth = [new.birth, birth].into_iter().flatten().min().or(older);
             }
             if let Some(issued) = issued_to
                 && let Some(holder) = old.holders.get(issued.holder)
@@ -350,21 +347,26 @@ impl Merge {
         }
     }
 
-    /// What an op of a former owner by holder set for this card, where the snapshot names the card and neither sets nor clears it: the
-    /// birth there has a number of the new owner, and as if born after that op the card would be revived by absence.
+    /// What an op by holder set for this card and the snapshot does not name, where as the snapshot has the card, or after a later issue of
+    /// one that it does not have, the card would be born after that op: absence revives none.
     fn held_by_holder(&self, old: &AccessList, card: &Card) -> Vec<(Flag, FlagRegister)> {
+        let holder = card.holder().and_then(|ix| old.holders.get(ix)).filter(|holder| !holder.flags.is_empty());
+        let (Some(holder), true) = (holder, self.is_owned(RegisterKind::Standing)) else { return Vec::new() };
         let new = self.list.find(&card.uid).and_then(|ix| self.list.cards.get(ix.place())).filter(|new| new.is_named());
-        let (Some(new), true) = (new, self.is_owned(RegisterKind::Standing)) else { return Vec::new() };
-        let holder = card.holder().and_then(|ix| old.holders.get(ix));
-        let named = holder.and_then(|holder| self.list.holders.get(self.list.holders.find(&holder.name)?));
-        let is_named =
-            |flag| new.flags.get(flag).is_some() || named.is_some_and(|named| named.flags.get(flag).is_some());
-        let held = Flag::ALL.iter().copied().filter(|flag| !is_named(*flag)).filter_map(|flag| {
-            let (register, writer) = old.flag(card, flag)?;
-            let is_former = register.on && writer == FlagWriter::Holder && register.revision.seq == 0;
-            is_former.then_some((flag, register))
+        let named = self.list.holders.find(&holder.name).and_then(|ix| self.list.holders.get(ix));
+        let is_held = |flag: Flag, register: FlagRegister| {
+            let is_named = new.is_some_and(|new| new.flags.get(flag).is_some())
+                || named.is_some_and(|named| named.flags.get(flag).is_some());
+            // What a former owner set comes before every birth.
+            let was_issued = card.birth.is_some() || (new.is_some() && register.revision.seq == 0);
+            let still_reaches = new.is_some_and(|new| new.birth.is_none_or(|birth| birth < register.revision));
+            register.on && !is_named && was_issued && !still_reaches
+        };
+        let by_holder = Flag::ALL.iter().filter_map(|flag| {
+            let (register, writer) = old.flag(card, *flag)?;
+            (writer == FlagWriter::Holder && is_held(*flag, register)).then_some((*flag, register))
         });
-        held.collect()
+        by_holder.collect()
     }
 
     fn keep_holder(&mut self, old: &AccessList, place: usize) {

@@ -323,7 +323,10 @@ impl<'a> CardView<'a> {
             let has_none = |own: EnrolmentView<'_>| own.entitlements(kind).next().is_none();
             !self.enrolment().is_some_and(has_none)
         });
-        let own_revision = own_revision.map(|register| register.revision);
+        // A withdrawal by holder is as much a later word about this card as one of its own.
+        let of_holder = |(_, packed): (_, &PackedEnrolment)| list.holders.get(packed.holder)?.withdrawn;
+        let withdrawn = self.card.packed_enrolment().and_then(of_holder);
+        let own_revision = own_revision.and_then(|register| withdrawn.max(Some(register.revision)));
         let inherited = holder
             .into_iter()
             .flat_map(move |holder| list.cards_of(holder))

@@ -55,6 +55,7 @@ mod reference;
 mod rejections;
 mod reload;
 mod reported;
+mod rests;
 mod revocations;
 mod roll_call;
 mod running;

@@ -87,6 +87,8 @@ pub struct PowerBox {
     rest_until: Mono,
     /// Whether the relay is on, as last reported since the box was away; `None`: not known, which is neither.
     relay: Option<bool>,
+    /// It may have been on, and its relay was not read off since: its rest counts from when it is.
+    off_unread: bool,
     /// When it was last ordered to switch.
     ordered_at: Option<Mono>,
     load: UnauthorisedLoad,
@@ -107,6 +109,7 @@ impl Default for PowerBox {
             power: Power::Unknown { by: None },
             rest_until: Mono(0),
             relay: None,
+            off_unread: false,
             ordered_at: None,
             load: UnauthorisedLoad::None,
             again: VecDeque::new(),
@@ -429,20 +432,5 @@ impl PowerBox {
             out.notes.push(Note::Off { by, cause });
         }
         self.order_off(cause, at, out);
-    }
-
-    /// Orders off and records nothing. A box that may have been on rests.
-    fn order_off(&mut self, cause: OffCause, at: &At<'_>, out: &mut Actions) {
-        let may_be_on = self.source().is_some() || self.relay != Some(false);
-        self.room_after(cause);
-        if may_be_on {
-            self.rest_until = self.rest_end(at);
-        }
-        let mismatch = self.mismatch();
-        // What was read before the order does not show that it is on after the next one.
-        self.relay = self.relay.filter(|on| !on);
-        self.power = Power::Off { next: None, mismatch };
-        self.ordered_at = Some(at.now);
-        out.orders.push(Order::Off(cause));
     }
 }

@@ -48,6 +48,7 @@ impl PowerBox {
     /// The box reports whether its relay is on.
     pub fn relay_reported(&mut self, on: bool, at: &At<'_>, out: &mut Actions) {
         self.relay = Some(on);
+        self.read_off(on, at);
         let settles_at = self.ordered_at.map(|ordered| ordered.plus_ms(RELAY_SETTLE_MS)).filter(|end| *end > at.now);
         match (&mut self.power, on) {
             (Power::On { by, unexpected_off, confirmed, .. }, true) => {
@@ -71,6 +72,19 @@ impl PowerBox {
                 None => self.relay_without_right(at, out),
             },
         }
+    }
+
+    /// Its rest begins when its relay is read off. A box that is to be on rests too, unless it was read on before: a relay that falls
+    /// by itself was not switched off.
+    fn read_off(&mut self, on: bool, at: &At<'_>) {
+        let is_on = self.source().is_some();
+        if on {
+            self.off_unread = !is_on;
+            return;
+        }
+        self.rests_from_now(at);
+        // It may be from before the order that switches it on.
+        self.off_unread &= is_on && self.ordered_at.is_some_and(|at_ms| at.now.since_ms(at_ms) < RELAY_SETTLE_MS);
     }
 
     /// Its own meter measures this; `None`: it measures, and the value is not known.
@@ -102,6 +116,7 @@ impl PowerBox {
     pub fn online(&mut self, may_be_on: bool, at: &At<'_>, out: &mut Actions) {
         let is_off = matches!(self.power, Power::Off { next: None, .. });
         if is_off && may_be_on && self.ordered_at.replace(at.now) != Some(at.now) {
+            self.rests_from_now(at);
             out.orders.push(Order::Off(self.cause_to_be_off(at)));
         }
     }
@@ -128,8 +143,9 @@ impl PowerBox {
                 self.leave_off("its card was reported, not put in", at, out);
             }
             // Only what is switched on makes the others wait: a relay that flaps keeps nobody off.
-            Power::On { .. } if at.again_from > at.now => {
-                self.unexpected_off_is(UnexpectedOff::Staggered { judge_at: at.again_from });
+            Power::On { .. } if at.again_from.max(self.rest_until) > at.now => {
+                let judge_at = at.again_from.max(self.rest_until);
+                self.unexpected_off_is(UnexpectedOff::Staggered { judge_at });
             }
             Power::On { by, .. } => self.switch_on_again(by, at, out),
         }
@@ -167,7 +183,7 @@ impl PowerBox {
     pub(super) fn load_lasts(&mut self, watts: u32, at: &At<'_>, out: &mut Actions) {
         self.load = UnauthorisedLoad::Alarmed;
         self.ordered_at = Some(at.now);
-        out.orders.push(Order::Off(self.cause_to_be_off(at)));
+        self.order_off_once_more(self.cause_to_be_off(at), at, out);
         // A relay that reads on without a right was raised already.
         if !matches!(self.power, Power::Off { mismatch: RelayMismatch { alarmed: true, .. }, .. }) {
             let uid = self.cards().next().map(|(uid, _)| uid);
@@ -198,13 +214,37 @@ impl PowerBox {
         matches!(self.power, Power::On { off_at: Some(_), .. })
     }
 
+    /// Orders off and records nothing. A box that may have been on rests.
+    pub(super) fn order_off(&mut self, cause: OffCause, at: &At<'_>, out: &mut Actions) {
+        let may_be_on = self.source().is_some() || self.relay != Some(false);
+        self.room_after(cause);
+        if may_be_on {
+            self.rest_until = self.rest_end(at);
+            self.off_unread |= self.relay != Some(false);
+        }
+        let mismatch = self.mismatch();
+        // What was read before the order does not show that it is on after the next one.
+        self.relay = self.relay.filter(|on| !on);
+        self.power = Power::Off { next: None, mismatch };
+        self.ordered_at = Some(at.now);
+        out.orders.push(Order::Off(cause));
+    }
+
+    /// Orders off again what is off already. One of which nothing is read may be off since the order before.
+    fn order_off_once_more(&mut self, cause: OffCause, at: &At<'_>, out: &mut Actions) {
+        if self.relay == Some(true) {
+            self.rests_from_now(at);
+        }
+        out.orders.push(Order::Off(cause));
+    }
+
     /// Nobody confirms that it is off since `revoked` was: orders it off again, if it shall be.
     pub fn order_off_again(&mut self, revoked: Option<CardUid>, at: &At<'_>, out: &mut Actions) {
         match self.power {
             Power::Off { next: None, .. } | Power::Unknown { by: None } => {
                 let denial = revoked.and_then(|uid| at.denial(PowerSource::Card(uid)));
                 let cause = denial.map_or_else(|| self.cause_to_be_off(at), |denial| OffCause::Denied(denial.reason));
-                out.orders.push(Order::Off(cause));
+                self.order_off_once_more(cause, at, out);
             }
             // Whoever waits for the end of the rest gets the power in a moment.
             Power::Off { next: Some(_), .. } | Power::Unknown { by: Some(_) } | Power::On { .. } => {}

@@ -133,6 +133,7 @@ impl PowerBox {
     /// It is switched on now.
     pub(super) fn switches_on(&mut self, at: &At<'_>) {
         self.ordered_at = Some(at.now);
+        self.off_unread = true;
         while self.switched_on.len() >= at.max_per_min.clamp(1, usize::from(ENERGISED_KEPT_MAX)) {
             self.switched_on.pop_front();
         }
@@ -143,6 +144,17 @@ impl PowerBox {
     #[must_use]
     pub fn switched_on_at(&self) -> Option<Mono> {
         self.switched_on.back().copied()
+    }
+
+    /// Its relay is read off now, or an order off that it can receive is given now: a relay that may have been on until now rests from
+    /// now.
+    pub(super) fn rests_from_now(&mut self, at: &At<'_>) {
+        if self.off_unread {
+            self.rest_until = self.rest_until.max(at.now.plus_ms(at.rest_ms));
+        }
+        if let (Room::Returns { .. }, true) = (self.room, self.rest_until > at.now) {
+            self.room = Room::Rests;
+        }
     }
 
     /// Until when it rests if it is switched off now: as long as the room wants it, and until it may be switched on again.

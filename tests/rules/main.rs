@@ -72,3 +72,4 @@ mod unexpected_off;
 mod visitors;
 mod walk_throughs;
 mod withdrawn;
+mod withheld;

@@ -174,12 +174,12 @@ impl Engine {
         }
         let is_on = report.relay == Some(true);
         let before: Vec<CardUid> =
-            self.boxes.get(portal).filter(|_| is_on).into_iter().flat_map(PowerBox::cards_in).collect();
+            self.boxes.get(portal).filter(|_| is_on).into_iter().flat_map(PowerBox::cards_known).collect();
         self.card_reported(portal, report, now);
         if is_on {
             let newcomer = self.boxes.get(portal).and_then(|b| b.card_in(report.slot));
             let newcomer = newcomer.filter(|uid| !before.contains(uid));
-            self.at_box(portal, now, |b, at, out| b.on_with(newcomer, at, out));
+            self.at_box(portal, now, |b, at, out| b.on_with(newcomer, is_back, at, out));
         }
         if is_back {
             let may_be_on = report.relay.unwrap_or(report.card_present == Some(true));

@@ -187,7 +187,7 @@ impl PowerBox {
         if let Some(denial) = denial {
             out.notes.extend(is_in_its_place.then(|| Note::in_its_place(uid, denial.reason)));
             if is_only_of_room(denial) {
-                self.waits_for_room();
+                self.waits_for_room(uid);
             }
             return self.holder_gone(at, out);
         }
@@ -381,14 +381,15 @@ impl PowerBox {
         }
     }
 
-    /// A card that may not is in the box: one that is not on goes off, one that stays on for a while is raised all the same.
+    /// A card that may not is in the box: one that is not on goes off, one that stays on for a while or by command is raised all the
+    /// same.
     fn stranger(&mut self, uid: Option<CardUid>, reason: Reason, detail: String, at: &At<'_>, out: &mut Actions) {
         // Whatever follows from it, and also while the alarm is held back.
         out.notes.push(Note::Denied { uid, reason, detail: detail.clone() });
         self.holder_gone(at, out);
         match self.power {
             // Another right is in force or waits, or it is this card's own that ended and its delay runs.
-            Power::On { by: PowerSource::Remote, .. } | Power::Off { next: Some(_), .. } => return,
+            Power::Off { next: Some(_), .. } => return,
             Power::On { by, .. } if self.is_kept() || by.card() == uid => return,
             Power::On { .. } => {}
             Power::Unknown { .. } | Power::Off { next: None, .. } => self.switch_off(OffCause::Denied(reason), at, out),

@@ -34,9 +34,10 @@ pub(super) enum UnauthorisedLoad {
 }
 
 impl PowerBox {
-    /// The box reports that its relay is on, and in the same report a card that nobody knew to be in it: by that card it is on, if it may.
-    pub fn on_with(&mut self, newcomer: Option<CardUid>, at: &At<'_>, out: &mut Actions) {
-        let is_settled = self.ordered_at.is_none_or(|ordered| at.now.since_ms(ordered) >= RELAY_SETTLE_MS);
+    /// The box reports that its relay is on, and in the same report a card that it is not known to be off with: by that card it is on,
+    /// if it may. What one that is back reports is of after the last order that it received.
+    pub fn on_with(&mut self, newcomer: Option<CardUid>, is_back: bool, at: &At<'_>, out: &mut Actions) {
+        let is_settled = is_back || self.ordered_at.is_none_or(|ordered| at.now.since_ms(ordered) >= RELAY_SETTLE_MS);
         if let (Power::Off { next: None, .. }, true) = (self.power, is_settled)
             && newcomer.is_some_and(|uid| at.may(uid))
         {
@@ -217,6 +218,7 @@ impl PowerBox {
     /// Orders off and records nothing. A box that may have been on rests.
     pub(super) fn order_off(&mut self, cause: OffCause, at: &At<'_>, out: &mut Actions) {
         let may_be_on = self.source().is_some() || self.relay != Some(false);
+        self.wait_after(cause, at);
         self.room_after(cause);
         if may_be_on {
             self.rest_until = self.rest_end(at);

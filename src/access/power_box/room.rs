@@ -2,7 +2,8 @@
 //! after another.
 
 use super::super::id::{CardUid, Mono};
-use super::actions::{Actions, At, OffCause, Order, PowerSource, is_of_room};
+use super::actions::{Actions, At, OffCause, Order, PowerSource, is_of_room, is_only_of_room};
+use super::slots::Occupant;
 use super::{Power, PowerBox, RelayMismatch};
 
 /// The time in which `policy.max_energise_per_min` counts, in milliseconds.
@@ -36,10 +37,28 @@ impl PowerBox {
         self.switch_off(OffCause::Denied(super::Reason::PowerSuspended), at, out);
     }
 
-    /// A card was put in, and nothing but the room is against it.
-    pub(super) fn waits_for_room(&mut self) {
+    /// This card was put in, and nothing but the room is against it.
+    pub(super) fn waits_for_room(&mut self, uid: CardUid) {
         if self.claim().is_none() {
+            let goes_on = self.room == Room::Withholds;
             self.room = Room::Withholds;
+            self.cards_wait(|card, waits| card == uid || (goes_on && waits));
+        }
+    }
+
+    /// The room takes the power of the cards that were put in, or their turn: those against which nothing else is wait until it gives it.
+    pub(super) fn wait_after(&mut self, cause: OffCause, at: &At<'_>) {
+        if matches!(cause, OffCause::Denied(reason) if is_of_room(reason)) && self.claim().is_some() {
+            self.cards_wait(|card, _| at.denial(PowerSource::Card(card)).is_none_or(is_only_of_room));
+        }
+    }
+
+    /// Which of the cards that were put in wait for the room, by whether they do so far.
+    fn cards_wait(&mut self, is_one: impl Fn(CardUid, bool) -> bool) {
+        for occupant in self.slots.values_mut() {
+            if let Occupant::Card { uid, presented, waits, .. } = occupant {
+                *waits = *presented && is_one(*uid, *waits);
+            }
         }
     }
 
@@ -125,9 +144,12 @@ impl PowerBox {
         }
     }
 
-    /// A card that was put in, that the box still shows, and that may have power.
+    /// A card that waits for the room, that the box still shows, and that may have power.
     fn put_in(&self, at: &At<'_>) -> Option<CardUid> {
-        self.cards().find(|(uid, presented)| *presented && self.shows(*uid) && at.may(*uid)).map(|(uid, _)| uid)
+        self.slots.values().find_map(|occupant| match occupant {
+            Occupant::Card { uid, shown: true, waits: true, .. } if at.may(*uid) => Some(*uid),
+            Occupant::Card { .. } | Occupant::Unread(_) => None,
+        })
     }
 
     /// It is switched on now.
@@ -169,6 +191,9 @@ impl PowerBox {
     /// that waits by itself is ordered off.
     pub(super) fn withdraw(&mut self, cause: OffCause, at: &At<'_>, out: &mut Actions) {
         let other = self.cards().find(|(uid, presented)| *presented && at.may(*uid));
+        if other.is_none() {
+            self.wait_after(cause, at);
+        }
         if let Power::Off { next, .. } = &mut self.power {
             *next = other.map(|(uid, _)| PowerSource::Card(uid));
         }

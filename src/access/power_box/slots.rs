@@ -15,6 +15,8 @@ pub(super) enum Occupant {
         presented: bool,
         /// The box has shown it since it was last away.
         shown: bool,
+        /// Only the room was against it, and it gets the power when the room does.
+        waits: bool,
     },
     /// What a lossy reader reports of a card that it cannot identify; it was raised.
     Unread(Reading),
@@ -36,9 +38,12 @@ impl PowerBox {
         self.cards().any(|(card, _)| card == uid)
     }
 
-    /// The cards in it, as far as known.
-    pub fn cards_in(&self) -> impl Iterator<Item = CardUid> {
-        self.cards().map(|(uid, _)| uid)
+    /// The cards in it by which it is not taken as on where it was off. Where the room took its power while it was away, a card that it
+    /// shows with its relay on kept it on all the time.
+    pub fn cards_known(&self) -> impl Iterator<Item = CardUid> {
+        let missed = |occupant: &Occupant| matches!(occupant, Occupant::Card { shown: false, waits: true, .. });
+        let away = self.awaits_room() && self.slots.values().any(missed);
+        self.cards().map(|(uid, _)| uid).filter(move |uid| !away || self.shows(*uid))
     }
 
     /// The cards in it, and whether each was put in.
@@ -77,7 +82,12 @@ impl PowerBox {
             (_, Some(Occupant::Unread(_)) | None) => false,
         };
         self.remembered = None;
-        self.slots.insert(slot, Occupant::Card { uid, presented: presented || known, shown: true });
+        // What it shows first after it was away is no presentation.
+        let waits = match self.slots.get(&slot) {
+            Some(Occupant::Card { uid: card, waits, shown, .. }) => *card == uid && *waits && *shown && !presented,
+            Some(Occupant::Unread(_)) | None => false,
+        };
+        self.slots.insert(slot, Occupant::Card { uid, presented: presented || known, shown: true, waits });
         self.in_its_place.take() == Some(slot)
     }
 

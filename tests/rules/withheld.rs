@@ -1,7 +1,7 @@
 //! Who gets the power when the room has it again, and boxes that come back on or on command with a card that somebody has to look at.
 
 use dormgate::access::event::AlarmKind;
-use dormgate::access::input::{CommandKind, PortalReport, Presented};
+use dormgate::access::input::{CommandKind, Input, PortalReport, Presented};
 
 use crate::power::{BOX, energised};
 use crate::world::{Seen, World, name, op, uid};
@@ -69,7 +69,7 @@ fn a_box_that_was_off_for_the_room_gives_nothing_to_a_card_that_was_denied_for_a
 fn a_card_that_still_waits_beside_another_one_gets_the_power_of_the_room() {
     let put = |w: &mut World, slot, card| {
         let request = w.request(BOX, Presented::Card(uid(card)));
-        w.input(dormgate::access::input::Input::Request(dormgate::access::input::Request { slot, ..request }))
+        w.input(Input::Request(dormgate::access::input::Request { slot, ..request }))
     };
     for second in ["B", "R"] {
         let mut w = suspended();
@@ -148,4 +148,42 @@ fn a_card_that_may_not_reported_in_a_box_on_by_command_is_raised_and_cuts_nothin
     assert_eq!((seen.cuts(), seen.recorded()), (vec![], vec![]));
     assert!(w.is_on(BOX));
     w.assert_replay_is_life();
+}
+
+/// Its output raises it by itself, where nothing was revoked.
+#[test]
+fn an_alarm_of_a_relay_that_is_not_off_ends_when_it_is_or_when_it_may_be_on() {
+    let raised = || Input::Alarm {
+        kind: AlarmKind::UnconfirmedRevocation,
+        portal: Some(name(BOX)),
+        detail: "the relay reads on after it was switched off".to_owned(),
+    };
+    let ended = |seen: &Seen| {
+        let kind = AlarmKind::UnconfirmedRevocation;
+        (seen.ended() == [kind]).then(|| seen.details(kind)[0].to_owned())
+    };
+    for (on, why) in [(false, "its relay is off now"), (true, "it is on by right now")] {
+        let mut w = World::new();
+        w.resident("A", "p1");
+        assert_eq!(w.input(raised()).alarms(), [AlarmKind::UnconfirmedRevocation]);
+        assert_eq!(ended(&w.relay(BOX, true)), None);
+        let seen = if on { w.see(BOX, "A") } else { w.relay(BOX, false) };
+        assert_eq!(ended(&seen).as_deref(), Some(why));
+        assert_eq!(w.relay(BOX, on).ended(), []);
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn an_alarm_of_a_revocation_that_ends_with_power_by_right_does_not_report_off() {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("R", "p2");
+    w.present(BOX, "A");
+    w.relay(BOX, true);
+    w.publish(vec![op::report_lost("uid:A")]);
+    assert_eq!(w.pass_s(2).alarms(), [AlarmKind::UnconfirmedRevocation]);
+    w.leave(BOX);
+    let seen = w.see(BOX, "R");
+    assert_eq!(seen.ended(), [AlarmKind::UnconfirmedRevocation]);
+    assert_eq!(seen.details(AlarmKind::UnconfirmedRevocation), ["it is on by right now"]);
 }

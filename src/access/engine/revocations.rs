@@ -23,6 +23,9 @@ pub const REVOCATIONS_LISTED_MAX: usize = 16;
 /// Most boxes that the state names as unconfirmed.
 pub const UNCONFIRMED_LISTED_MAX: usize = 100;
 
+/// Why an alarm ends of a box that another right keeps on.
+const ON_BY_RIGHT: &str = "it is on by right now";
+
 /// A box that has to confirm that it is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watch {
@@ -159,7 +162,13 @@ impl Engine {
 
     /// A box reports its relay.
     pub(super) fn relay_proves(&mut self, portal: &PortalId, on: bool, now: Now) {
-        let Some(watch) = self.watches.get_mut(portal) else { return };
+        let Some(watch) = self.watches.get_mut(portal) else {
+            // Nothing was revoked: its output raised it for another order off.
+            if !on {
+                self.alarm_over(AlarmKind::UnconfirmedRevocation, portal, "its relay is off now", now);
+            }
+            return;
+        };
         if on {
             watch.seems_off = false;
         } else if watch.is_ambiguous && watch.ordered_at.is_none_or(|at| now.mono.since_ms(at) < RELAY_SETTLE_MS) {
@@ -172,8 +181,12 @@ impl Engine {
 
     /// A box is recorded as on. That proves nothing where only its delay runs.
     pub(super) fn on_by_right(&mut self, portal: &PortalId, now: Now) {
-        if self.watches.contains_key(portal) && self.is_on_by_right(portal) {
-            self.confirm_revocations(portal, Confirmation::OnByRight, now);
+        if self.is_on_by_right(portal) {
+            if self.watches.contains_key(portal) {
+                self.confirm_revocations(portal, Confirmation::OnByRight, now);
+            } else {
+                self.alarm_over(AlarmKind::UnconfirmedRevocation, portal, ON_BY_RIGHT, now);
+            }
         }
     }
 
@@ -185,7 +198,12 @@ impl Engine {
             let (portal, who) = (portal.clone(), self.who(Some(uid)));
             self.record(Event::RevocationConfirmed { portal, who, revoked, how }, Flush::Soon, now);
         }
-        self.alarm_over(AlarmKind::UnconfirmedRevocation, portal, "what was revoked there is off now", now);
+        let detail = match how {
+            Confirmation::Off => "what was revoked there is off now",
+            Confirmation::OnByRight => ON_BY_RIGHT,
+            Confirmation::Removed => "the configuration names no such box any more",
+        };
+        self.alarm_over(AlarmKind::UnconfirmedRevocation, portal, detail, now);
         self.out.push(Effect::StateChanged);
     }
 

@@ -214,6 +214,8 @@ pub(super) struct Cut {
     /// Why it is not off yet.
     cause: String,
     alarmed: bool,
+    /// Nobody ordered it: an order on was not confirmed. That is an alarm of its own, and this raises none.
+    is_precaution: bool,
 }
 
 impl Cut {
@@ -225,7 +227,17 @@ impl Cut {
             wait: Duration::from_millis(RETRY_MS_MIN),
             cause: String::from("it still waits for the line"),
             alarmed: false,
+            is_precaution: false,
         }
+    }
+
+    /// One after an order on that was not confirmed.
+    pub(super) fn precaution(ordered: Instant) -> Self {
+        Self { is_precaution: true, ..Self::ordered(ordered) }
+    }
+
+    pub(super) fn is_precaution(&self) -> bool {
+        self.is_precaution
     }
 
     /// One try has ended, and the output may still be on. Returns the wait before the next one.
@@ -239,7 +251,7 @@ impl Cut {
 
     /// When the alarm is to be raised, if it was not raised yet.
     pub(super) fn alarm_at(&self) -> Option<Instant> {
-        (!self.alarmed).then_some(self.alarm_at)
+        (!self.alarmed && !self.is_precaution).then_some(self.alarm_at)
     }
 
     /// Notes that the alarm is raised, and returns its cause.

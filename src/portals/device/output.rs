@@ -211,7 +211,12 @@ impl<W: Wiring> Output<W> {
 
     /// Switches off. What is being switched off already goes on, with its tries and its alarm.
     fn off(&mut self) {
-        if self.desired == Desired::Off && self.cut.is_some() {
+        if self.desired == Desired::Off
+            && let Some(cut) = &mut self.cut
+        {
+            if cut.is_precaution() {
+                *cut = Cut::ordered(Instant::now());
+            }
             return;
         }
         self.supersede(Desired::Off);
@@ -381,6 +386,7 @@ impl<W: Wiring> Output<W> {
                     if was_on {
                         // The gateway counts it as on, so it is to be reported as off, also if it was off before.
                         self.state = None;
+                        self.cut = Some(Cut::precaution(Instant::now()));
                     }
                 }
                 Some(News::Failed(cause))

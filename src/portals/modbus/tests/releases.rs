@@ -262,6 +262,21 @@ async fn a_box_that_does_not_go_off_is_an_alarm_and_the_grant_that_waits_for_tha
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_box_that_was_not_switched_on_raises_no_alarm_of_a_revocation_until_it_is_cut() {
+    let (rig, _) = box_of(|_| {}).await;
+    rig.line.fault(7, Fault::Refuses(6));
+    rig.energise("portal");
+    rig.receives(1, failed("not confirmed within")).await;
+    sleep(Duration::from_secs(60)).await;
+    let unconfirmed = alarm(AlarmKind::UnconfirmedRevocation, "");
+    assert_eq!(rig.count(&unconfirmed), 0, "nothing was revoked");
+    rig.cut("portal");
+    rig.receives(1, &unconfirmed).await;
+    rig.line.fault(7, Fault::None);
+    rig.relay_stays(7, 0, false).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_box_that_falls_silent_fails_what_was_not_confirmed_and_is_not_switched_on_when_it_is_back() {
     let (rig, _) = box_of(|output| (output.deadline_ms, output.retry) = (20_000, 100)).await;
     rig.line.fault(7, Fault::Refuses(6));

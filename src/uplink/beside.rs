@@ -38,10 +38,18 @@ struct Part {
     letter: Letter,
 }
 
+/// A part as it comes back.
+pub(super) struct Done {
+    /// What it means by these keys.
+    pub decoded: Decoded,
+    pub decoder: Arc<Decoder>,
+    pub letter: Letter,
+}
+
 /// The thread; it ends when this is dropped.
 pub(super) struct Beside {
     parts: mpsc::Sender<Part>,
-    decoded: mpsc::Receiver<(Decoded, Letter)>,
+    decoded: mpsc::Receiver<Done>,
     waiting: usize,
 }
 
@@ -54,8 +62,8 @@ impl Beside {
             crate::wait_behind_requests();
             while let Some(Part { decoder, topic, payload, letter }) = received.blocking_recv() {
                 let Letter { receipt, retain, at, .. } = letter;
-                let meaning = decoder.decode(&topic, payload, retain, receipt, at);
-                if done.blocking_send((meaning, letter)).is_err() {
+                let decoded = decoder.decode(&topic, payload, retain, receipt, at);
+                if done.blocking_send(Done { decoded, decoder, letter }).is_err() {
                     break;
                 }
             }
@@ -76,14 +84,10 @@ impl Beside {
         given
     }
 
-    /// The next part that is decoded, in the order in which they were given. Waits for ever if none was given, and if the thread is gone.
-    pub(super) async fn next(&mut self) -> (Decoded, Letter) {
-        match self.decoded.recv().await {
-            Some(done) => {
-                self.waiting -= 1;
-                done
-            }
-            None => std::future::pending().await,
-        }
+    /// The next part that is decoded, in the order in which they were given. `None`: the thread is gone.
+    pub(super) async fn next(&mut self) -> Option<Done> {
+        let done = self.decoded.recv().await;
+        self.waiting -= usize::from(done.is_some());
+        done
     }
 }

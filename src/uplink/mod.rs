@@ -40,7 +40,7 @@ use crate::wire::up;
 
 pub use audit::{AuditSource, ReadEvents};
 
-use beside::{Beside, Letter};
+use beside::{Beside, Done, Letter};
 use broker::BrokerWatch;
 use decode::{Decoded, Decoder};
 use feed::{Feed, RESEND_S};
@@ -179,8 +179,9 @@ impl Uplink {
                         break;
                     }
                 }
-                (decoded, letter) = self.beside.next() => {
-                    if self.hand_on(decoded, letter).await.is_err() {
+                part = self.beside.next() => {
+                    let Some(part) = part else { break };
+                    if self.part_decoded(part).await.is_err() {
                         self.orders_to_the_end().await;
                         break;
                     }
@@ -261,6 +262,18 @@ impl Uplink {
             decoding.await.map_err(|_| GatewayGone)?
         };
         self.hand_on(decoded, letter).await
+    }
+
+    /// Keys that were taken away meanwhile verify nothing: such a part is as if it had not come, and is asked for again.
+    async fn part_decoded(&mut self, part: Done) -> Result<(), GatewayGone> {
+        let Done { decoded, decoder, letter } = part;
+        if Arc::ptr_eq(&decoder, &self.decoder) {
+            return self.hand_on(decoded, letter).await;
+        }
+        if let Some(token) = letter.ack {
+            self.connection.ack(token);
+        }
+        Ok(())
     }
 
     async fn hand_on(&mut self, decoded: Decoded, letter: Letter) -> Result<(), GatewayGone> {

@@ -20,6 +20,7 @@ mod model;
 #[path = "../support/world.rs"]
 mod world;
 
+mod absence;
 mod again;
 mod alarms;
 mod anti_passback;

@@ -65,6 +65,10 @@ fn a_relay_that_trips_each_time_is_left_off_after_some_tries_and_raised() {
     let open = |w: &World| w.engine.open_alarms().get(&AlarmKind::PortalOffline).copied().unwrap_or_default();
     // Whoever puts a card in is let have power, and much later the tries count again. The alarm lasts until the box is on.
     w.pass_ms(RELAY_AGAIN_WINDOW_MS);
+    for online in [false, true] {
+        w.report(BOX, PortalReport { online: Some(online), ..PortalReport::default() });
+    }
+    assert_eq!(open(&w), 1, "it was away and is back, and as dark as before");
     assert_eq!((w.present(BOX, "A"), open(&w)), ("granted", 1));
     let on = w.relay(BOX, true);
     assert_eq!((on.ended(), open(&w)), (vec![AlarmKind::PortalOffline], 0));

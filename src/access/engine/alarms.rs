@@ -309,7 +309,8 @@ impl Engine {
 
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.
     pub(super) fn alarm_over(&mut self, kind: AlarmKind, portal: &PortalId, detail: &str, now: Now) {
-        self.over(|key| key.0 == kind && key.1.as_ref() == Some(portal) && key.3 != RELAY, detail, now);
+        let is_of = |key: &Key| key.0 == kind && key.1.as_ref() == Some(portal);
+        self.over(|key| is_of(key) && ![RELAY, LEFT_OFF].contains(&key.3.as_str()), detail, now);
     }
 
     /// The store writes again.

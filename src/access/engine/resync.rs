@@ -111,7 +111,13 @@ impl Engine {
     pub(super) fn link_up(&mut self, spread_ms: u64, ask_every_stream: bool, now: Now) {
         self.resync.link_up = true;
         self.resync.spread_until = now.mono.plus_ms(spread_ms);
-        self.resync.plans.values_mut().for_each(|plan| plan.next_at = None);
+        for plan in self.resync.plans.values_mut() {
+            plan.next_at = None;
+            // What a command wants is not planned by what is lacked, and may not have left.
+            if plan.open == Some(ResyncReason::Asked) {
+                plan.asked_for = Some(ResyncReason::Asked);
+            }
+        }
         for role in self.streams.iter().filter(|_| ask_every_stream) {
             let plan = self.resync.plans.entry(role.name.clone()).or_default();
             plan.asked_for.get_or_insert(ResyncReason::Gap);

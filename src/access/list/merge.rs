@@ -309,15 +309,15 @@ impl Merge {
         let survives = |owned: bool, revision: Revision| !owned || self.is_newer(revision);
         let issued_to = card.issued_to.filter(|issued| survives(standing, issued.revision));
         let birth = card.birth.filter(|birth| survives(standing, *birth));
+        // Which issue is the oldest that the snapshot does not have is not known; it came after all that the snapshot has.
+        let older = issued_to.and(card.birth).map(|birth| birth.max(self.last()));
         let flags: Vec<(Flag, FlagRegister)> =
             registers(&card.flags).filter(|(_, r)| r.on || survives(standing, r.revision)).collect();
         let register = card.enrolment.as_ref().filter(|register| survives(enrolment, register.revision));
         if issued_to.is_some() || birth.is_some() {
             let ix = self.list.entry(card.uid);
             if let Some(new) = self.list.cards.get_mut(ix.place()) {
-                // Which issue is the oldest that the snapshot does not have is not known; an older birth is within reach of more.
-                let older = issued_to.and(card.birth);
-                new.birth = [new.birth, birth].into_iter().flatten().min().or(older);
+                new.birth = [new.birth, birth, older].into_iter().flatten().min();
             }
             if let Some(issued) = issued_to
                 && let Some(holder) = old.holders.get(issued.holder)
@@ -354,19 +354,19 @@ impl Merge {
         let (Some(holder), true) = (holder, self.is_owned(RegisterKind::Standing)) else { return Vec::new() };
         let new = self.list.find(&card.uid).and_then(|ix| self.list.cards.get(ix.place())).filter(|new| new.is_named());
         let named = self.list.holders.find(&holder.name).and_then(|ix| self.list.holders.get(ix));
-        let is_held = |flag: Flag, register: FlagRegister| {
-            let is_named = new.is_some_and(|new| new.flags.get(flag).is_some())
-                || named.is_some_and(|named| named.flags.get(flag).is_some());
+        // A newer message may have been written here already.
+        let names = |flags: &Flags, flag| flags.get(flag).is_some_and(|named| !self.is_newer(named.revision));
+        let is_held = |flag: Flag, FlagRegister { revision, on }: FlagRegister| {
+            let is_named =
+                new.is_some_and(|new| names(&new.flags, flag)) || named.is_some_and(|named| names(&named.flags, flag));
             // What a former owner set comes before every birth.
-            let was_issued = card.birth.is_some() || (new.is_some() && register.revision.seq == 0);
-            let still_reaches = new.is_some_and(|new| new.birth.is_none_or(|birth| birth < register.revision));
-            register.on && !is_named && was_issued && !still_reaches
+            let was_issued = card.birth.is_some() || (new.is_some() && revision.seq == 0);
+            let still_reaches = new.is_some_and(|new| new.birth.is_none_or(|birth| birth < revision));
+            on && !is_named && was_issued && !still_reaches
         };
-        let by_holder = Flag::ALL.iter().filter_map(|flag| {
-            let (register, writer) = old.flag(card, *flag)?;
-            (writer == FlagWriter::Holder && is_held(*flag, register)).then_some((*flag, register))
-        });
-        by_holder.collect()
+        let by_holder = |flag: &Flag| old.flag(card, *flag).filter(|(_, writer)| *writer == FlagWriter::Holder);
+        let set = Flag::ALL.iter().filter_map(|flag| Some((*flag, by_holder(flag)?.0)));
+        set.filter(|(flag, register)| is_held(*flag, *register)).collect()
     }
 
     fn keep_holder(&mut self, old: &AccessList, place: usize) {

@@ -230,7 +230,8 @@ fn an_event_whose_message_is_not_what_was_signed_is_the_one_in_doubt() {
     assert_eq!(judged, kept);
     // What is wrong with the chain is found behind it.
     cut_before(&disk, 40);
-    let mut none = |event: &AuditEvent, _: &[u8]| if event.n % 3 == 0 { Err("not signed".to_owned()) } else { Ok(()) };
+    let mut none =
+        |event: &AuditEvent, _: &[u8]| if event.n.is_multiple_of(3) { Err("not signed".to_owned()) } else { Ok(()) };
     let found = crate::store::verify::judge(&disk, &mut none).unwrap();
     assert_eq!(found.unsigned.map(|unsigned| unsigned.n), Some(3));
     assert_eq!(found.broken.map(|broken| broken.n), Some(found.last + 1), "its end is cut off");

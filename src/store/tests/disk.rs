@@ -29,7 +29,12 @@ fn open_dir(dir: &Path, options: Options) -> (Store, StoreEvents, Recovered<Even
 
 /// A copy of the directory as it is now, as after `kill -9`.
 fn copy(from: &Path, to: &Path) {
-    generation::copy_files(from, to).unwrap();
+    let mut tries = 0;
+    // A thread may replace a file between the listing and the copy of it.
+    while let Err(error) = generation::copy_files(from, to) {
+        tries += 1;
+        assert!(error.kind() == std::io::ErrorKind::NotFound && tries < 1_000, "{error}");
+    }
 }
 
 fn options() -> Options {

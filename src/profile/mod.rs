@@ -19,6 +19,7 @@ pub mod sheet;
 mod shipped;
 mod show;
 mod value;
+mod words;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -6,15 +6,13 @@ use crate::wire::modbus::{Request, Space, hex, rtu_frame, tcp_frame};
 
 use super::diagnostic::Diagnostic;
 use super::model::{
-    Confirm, InputKind, InputPoint, Meter, OnLinkLoss, Output, Profile, Pulse, Reader, Trigger, UidContent, UidLength,
-    UidOrder, UidSource,
+    Confirm, InputKind, InputPoint, Meter, Output, Profile, Pulse, Reader, Trigger, UidContent, UidLength, UidSource,
 };
 use super::mqtt;
 use super::points::{Link, Point, PointType, Poll, Write};
 use super::read::read_file;
 use super::shipped::shipped;
-use crate::access::portal::Direction;
-use crate::access::transform::Transform;
+use super::words::{direction, input_words, loss, lossy, tries, uid_order};
 
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
@@ -117,15 +115,6 @@ fn description(profile: &Profile) -> Vec<String> {
     lines
 }
 
-/// What a device does with its `outputs` by itself.
-pub(super) fn loss(what: OnLinkLoss, outputs: &str) -> String {
-    match what {
-        OnLinkLoss::Hold => format!("the device keeps its {outputs} as they are"),
-        OnLinkLoss::Off => format!("the device switches its {outputs} off"),
-        OnLinkLoss::Unknown => "it is not known what the device does".to_owned(),
-    }
-}
-
 fn link(link: &Link) -> String {
     format!(
         "a reply takes at most {} ms; one request reads {} registers or {} bits at most",
@@ -178,42 +167,6 @@ fn poll(poll: &Poll) -> String {
         (false, requests) => format!(", {requests} requests"),
     };
     format!("poll `{}` every {} ms{atomic}: {}", poll.name, poll.every_ms, poll.points.join(", "))
-}
-
-/// Which way one passes at a reader.
-pub(super) fn direction(of: Option<Direction>) -> &'static str {
-    match of {
-        Some(Direction::In) => ", on the way in",
-        Some(Direction::Out) => ", on the way out",
-        None => "",
-    }
-}
-
-/// In which order the bytes of a UID come.
-pub(super) fn uid_order(order: UidOrder) -> &'static str {
-    match order {
-        UidOrder::MsbFirst => "msb_first, as the card sends them",
-        UidOrder::LsbFirst => "lsb_first, last byte first",
-    }
-}
-
-/// What a lossy reader `gives`, and what follows from it.
-pub(super) fn lossy(gives: &str, transform: Option<Transform>) -> Vec<String> {
-    let Some(transform) = transform else { return Vec::new() };
-    vec![
-        format!(
-            "  LOSSY: it {gives} only what `{transform}` leaves of a UID, and the gateway compares only that with the cards it knows:"
-        ),
-        "  cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one"
-            .to_owned(),
-    ]
-}
-
-/// How often and how long a release and a cut are tried.
-pub(super) fn tries(retry: u16, deadline_ms: u32) -> String {
-    format!(
-        "  a release: {retry} further tries; after {deadline_ms} ms it has failed and is reported. A cut: tried until it is confirmed"
-    )
 }
 
 fn reader(reader: &Reader, link: &Link) -> Vec<String> {
@@ -297,20 +250,6 @@ fn output(output: &Output, link: &Link) -> Vec<String> {
         format!("  pulse: {pulse}"),
         tries(output.retry, output.deadline_ms),
     ]
-}
-
-/// What an input reports, and the contrary.
-pub(super) fn input_words(kind: InputKind) -> (&'static str, &'static str) {
-    match kind {
-        InputKind::ContactOpen => ("open", "closed"),
-        InputKind::ExitButton => ("the exit button is pressed", "it is released"),
-        InputKind::Tamper => ("the housing is open", "it is closed"),
-        InputKind::Fire => ("the fire panel releases", "it does not"),
-        InputKind::Overload => ("too much load", "not too much"),
-        InputKind::RestrictedLoad => ("a load that the rules forbid", "none"),
-        InputKind::PassedIn => ("somebody went in", "nobody"),
-        InputKind::PassedOut => ("somebody went out", "nobody"),
-    }
 }
 
 fn input(input: &InputPoint) -> String {

@@ -2,7 +2,7 @@
 
 use super::model::{Names, Order, Output, Place, Profile, Pulse, Reader, Two, UidForm};
 use crate::profile::model::UidContent;
-use crate::profile::show::{direction, input_words, loss, lossy, tries, uid_order};
+use crate::profile::words::{direction, input_words, loss, lossy, tries, uid_order};
 
 /// The name of the device in what is printed.
 const EXAMPLE: &str = "NAME";

@@ -6,9 +6,9 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// Longest identifier in characters (`[A-Za-z0-9][A-Za-z0-9_-]{0,63}`).
 pub const IDENTIFIER_CHARS_MAX: usize = 64;
@@ -302,7 +302,7 @@ macro_rules! identifiers {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The identifier as text.
@@ -317,7 +317,7 @@ macro_rules! identifiers {
 
             fn from_str(text: &str) -> Result<Self, IdentifierError> {
                 if is_identifier(text) {
-                    Ok(Self(Arc::from(text)))
+                    Ok(Self(SmolStr::new(text)))
                 } else {
                     Err(IdentifierError(text.chars().take(IDENTIFIER_CHARS_MAX + 1).collect()))
                 }

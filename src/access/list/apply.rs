@@ -1,16 +1,17 @@
 //! Applying a message: every op writes its registers unless a newer op already did.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroU32;
 
 use foldhash::fast::RandomState;
+use indexmap::IndexSet;
 
 use super::super::change::{Note, Op, PortalSet, Position, RegisterKind, RegisterKinds, Subject};
-use super::super::credential::{CardMarks, Enrolment, Flag, Flags, Role, ZoneSet};
+use super::super::credential::{CardMarks, Enrolment, Flag, Flags, ZoneSet};
 use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::policy::Policy;
-use super::card::{Card, End, EnrolmentRegister, IssuedTo, PackedEnrolment, PackedEntitlement};
+use super::card::{Card, EnrolmentRegister, IssuedTo, PackedEnrolment, PackedEntitlement};
 use super::index::{CardIx, HolderIx, ScheduleIx, ZoneIx};
 use super::lossy::Collisions;
 use super::site::PostureRegister;
@@ -182,7 +183,7 @@ impl AccessList {
         });
         let holders = self.holders.iter().filter_map(|holder| match kind {
             RegisterKind::Standing => flags(&holder.flags),
-            RegisterKind::Enrolment => holder.withdrawn,
+            RegisterKind::Enrolment => holder.withdrawn(),
             RegisterKind::Power | RegisterKind::Schedule | RegisterKind::Posture => None,
         });
         cards.chain(holders).max().max(self.site.newest(kind))
@@ -203,7 +204,7 @@ impl AccessList {
             if standing {
                 holder.flags.revisions_mut().for_each(&mut *each);
             }
-            holder.withdrawn.iter_mut().filter(|_| enrolment).for_each(&mut *each);
+            holder.withdrawn.iter_mut().filter(|_| enrolment).for_each(|revision| each(revision));
         }
         self.site.revisions_mut(kinds).for_each(each);
     }
@@ -262,7 +263,7 @@ impl AccessList {
     pub(super) fn withdraw_holder(&mut self, holder: &Holder, revision: Revision) {
         let holder = self.holders.intern(holder);
         if let Some(record) = self.holders.get_mut(holder) {
-            record.withdrawn = record.withdrawn.max(Some(revision));
+            record.withdraw(revision);
         }
     }
 
@@ -304,33 +305,20 @@ impl AccessList {
     pub fn made_on(&mut self, uid: CardUid, made: Timestamp) {
         let card = self.find(&uid).and_then(|ix| self.cards.get_mut(ix.place()));
         let packed = card.and_then(|card| card.enrolment.as_mut()?.enrolment.as_deref_mut());
-        if let Some(packed) = packed.filter(|packed| packed.role == Role::Visitor && packed.not_after().is_none()) {
-            packed.end = End::DayOf(made);
-        }
+        packed.into_iter().for_each(|packed| packed.set_made_on(made));
     }
 
     fn pack(&mut self, enrolment: &Enrolment, made: Option<Timestamp>) -> PackedEnrolment {
         let holder = self.holders.intern(&enrolment.holder);
-        let mut pack = |e: &super::Entitlement| PackedEntitlement {
-            kind: e.kind,
-            zone: match &e.zone {
+        let pack = |e: &super::Entitlement| {
+            let zone = match &e.zone {
                 ZoneSet::Any => None,
-                ZoneSet::One(zone) => Some(ZoneIx::at(self.zones.keep(zone))),
-            },
-            schedule: e.schedule.as_ref().map(|name| ScheduleIx::at(self.schedules.keep(name))),
+                ZoneSet::One(zone) => Some(ZoneIx::at(place_of(&mut self.zones, zone))),
+            };
+            let schedule = e.schedule.as_ref().map(|name| ScheduleIx::at(place_of(&mut self.schedules, name)));
+            PackedEntitlement::new(e.kind, zone, schedule)
         };
-        PackedEnrolment {
-            holder,
-            role: enrolment.role,
-            marks: enrolment.marks,
-            not_before: enrolment.not_before,
-            end: match (enrolment.not_after, made) {
-                (Some(end), _) => End::At(end),
-                (None, Some(made)) if enrolment.role == Role::Visitor => End::DayOf(made),
-                (None, _) => End::Never,
-            },
-            entitlements: enrolment.entitlements.iter().map(&mut pack).collect(),
-        }
+        PackedEnrolment::new(holder, enrolment, made, enrolment.entitlements.iter().map(pack).collect())
     }
 
     fn link(&mut self, ix: CardIx, holder: HolderIx, chain: Chain) {
@@ -403,6 +391,11 @@ impl AccessList {
         }
         // A holder without registers is only a name; it comes back with its cards.
     }
+}
+
+/// The place of a name; most are known, and cost no copy.
+fn place_of<N: Clone + Eq + Hash>(names: &mut IndexSet<N, RandomState>, name: &N) -> usize {
+    names.get_index_of(name).unwrap_or_else(|| names.insert_full(name.clone()).0)
 }
 
 /// Which of a holder's two chains of cards.

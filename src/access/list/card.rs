@@ -1,30 +1,55 @@
 //! One card's registers as the list keeps them: small, because a campus has a million.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::super::credential::{CardMarks, Enrolment, Flags, Role};
 use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::portal::PortalKind;
 use super::index::{CardIx, HolderIx, ScheduleIx, ZoneIx};
 
-/// An entitlement with names replaced by indices.
+/// An entitlement in 8 bytes, names replaced by indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PackedEntitlement {
-    pub(super) kind: PortalKind,
-    /// `None`: any zone of the building.
-    pub(super) zone: Option<ZoneIx>,
+    /// The two highest bits are the kind of portal, the others the zone; 0: any zone of the building.
+    kind_and_zone: u32,
     pub(super) schedule: Option<ScheduleIx>,
 }
 
-/// When an enrolment ends.
+impl PackedEntitlement {
+    const ZONE_BITS: u32 = 30;
+    const ZONES_MAX: u32 = (1 << Self::ZONE_BITS) - 1;
+
+    /// 2^30 zones are far over what memory holds; those beyond them would be the last.
+    pub(super) fn new(kind: PortalKind, zone: Option<ZoneIx>, schedule: Option<ScheduleIx>) -> Self {
+        let zone = zone.map_or(0, |ix| ix.number().min(Self::ZONES_MAX));
+        Self { kind_and_zone: (kind as u32) << Self::ZONE_BITS | zone, schedule }
+    }
+
+    pub(super) fn is_of(self, kind: PortalKind) -> bool {
+        self.kind_and_zone >> Self::ZONE_BITS == kind as u32
+    }
+
+    /// `None`: any zone of the building.
+    pub(super) fn zone(self) -> Option<ZoneIx> {
+        ZoneIx::of_number(self.kind_and_zone & Self::ZONES_MAX)
+    }
+}
+
+/// A time that may be missing, as long as one that is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// Never.
-    Never,
-    /// At this time.
-    At(Timestamp),
-    /// A visitor's that names no end: with the day of this time, at which it was made. No part of the register: no center sends it.
-    DayOf(Timestamp),
+struct MaybeTime(i64);
+
+impl From<Option<Timestamp>> for MaybeTime {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self(time.map_or(i64::MIN, |time| time.0))
+    }
+}
+
+impl MaybeTime {
+    fn get(self) -> Option<Timestamp> {
+        (self.0 != i64::MIN).then_some(Timestamp(self.0))
+    }
 }
 
 /// An enrolment with names replaced by indices.
@@ -33,17 +58,50 @@ pub(super) struct PackedEnrolment {
     pub(super) holder: HolderIx,
     pub(super) role: Role,
     pub(super) marks: CardMarks,
-    pub(super) not_before: Option<Timestamp>,
-    pub(super) end: End,
-    pub(super) entitlements: Box<[PackedEntitlement]>,
+    /// `end` is when a visitor's enrolment was made that names none: it ends with that day. No part of the register: no center sends it.
+    ends_with_day: bool,
+    not_before: MaybeTime,
+    end: MaybeTime,
+    /// Gate, door and power box of most cards without an allocation of their own.
+    pub(super) entitlements: SmallVec<[PackedEntitlement; 3]>,
 }
 
+// A million cards are to fit in 250 MB (`cargo bench --bench memory`).
+const _: () = assert!(size_of::<PackedEnrolment>() <= 56 && size_of::<Card>() <= 96);
+
 impl PackedEnrolment {
+    /// `made`: when this was, where it is known.
+    pub(super) fn new(
+        holder: HolderIx,
+        enrolment: &Enrolment,
+        made: Option<Timestamp>,
+        entitlements: SmallVec<[PackedEntitlement; 3]>,
+    ) -> Self {
+        let Enrolment { role, marks, not_before, not_after, .. } = enrolment;
+        let (not_before, end) = (MaybeTime::from(*not_before), MaybeTime::from(*not_after));
+        let mut packed =
+            Self { holder, role: *role, marks: *marks, ends_with_day: false, not_before, end, entitlements };
+        made.into_iter().for_each(|made| packed.set_made_on(made));
+        packed
+    }
+
+    pub(super) fn not_before(&self) -> Option<Timestamp> {
+        self.not_before.get()
+    }
+
     /// The end that it names.
     pub(super) fn not_after(&self) -> Option<Timestamp> {
-        match self.end {
-            End::At(end) => Some(end),
-            End::Never | End::DayOf(_) => None,
+        self.end.get().filter(|_| !self.ends_with_day)
+    }
+
+    /// When it was made, where it is a visitor's that names no end.
+    pub(super) fn made_on(&self) -> Option<Timestamp> {
+        self.end.get().filter(|_| self.ends_with_day)
+    }
+
+    pub(super) fn set_made_on(&mut self, made: Timestamp) {
+        if self.role == Role::Visitor && self.not_after().is_none() {
+            (self.ends_with_day, self.end) = (true, Some(made).into());
         }
     }
 }
@@ -97,10 +155,7 @@ impl Card {
     }
 
     pub(super) fn made_on(&self) -> Option<Timestamp> {
-        match self.packed_enrolment()?.1.end {
-            End::DayOf(made) => Some(made),
-            End::Never | End::At(_) => None,
-        }
+        self.packed_enrolment()?.1.made_on()
     }
 
     pub(super) fn packed_enrolment(&self) -> Option<(Revision, &PackedEnrolment)> {

@@ -15,12 +15,22 @@ pub(super) struct HolderRecord {
     pub(super) name: Holder,
     /// What by-holder ops have set for the cards born before them.
     pub(super) flags: Flags,
-    /// The newest `withdraw` by holder: enrolments older than it are not in force.
-    pub(super) withdrawn: Option<Revision>,
+    /// The newest `withdraw` by holder: enrolments older than it are not in force. Most holders have none, so it costs one word.
+    pub(super) withdrawn: Option<Box<Revision>>,
     /// First card that the card office issued to this holder.
     pub(super) first_issued: Option<CardIx>,
     /// First card that is enrolled for this holder.
     pub(super) first_enrolled: Option<CardIx>,
+}
+
+impl HolderRecord {
+    pub(super) fn withdrawn(&self) -> Option<Revision> {
+        self.withdrawn.as_deref().copied()
+    }
+
+    pub(super) fn withdraw(&mut self, revision: Revision) {
+        self.withdrawn = self.withdrawn().max(Some(revision)).map(Box::new);
+    }
 }
 
 /// All holders, by name and by index. A holder once named stays.

@@ -33,3 +33,14 @@ indices! {
     /// A schedule's name.
     ScheduleIx;
 }
+
+impl ZoneIx {
+    /// The index as a number from 1; 0 stands for no index.
+    pub(super) fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    pub(super) fn of_number(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+}

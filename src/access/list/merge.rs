@@ -377,7 +377,7 @@ impl Merge {
                 self.list.set_holder_flag(&holder.name, flag, register.revision, register.on);
             }
         }
-        if let Some(revision) = holder.withdrawn
+        if let Some(revision) = holder.withdrawn()
             && (!self.is_owned(RegisterKind::Enrolment) || self.is_newer(revision))
         {
             self.list.withdraw_holder(&holder.name, revision);

@@ -14,7 +14,6 @@ mod holders;
 mod index;
 mod lossy;
 mod merge;
-mod names;
 mod notes;
 mod site;
 mod snapshot;
@@ -23,6 +22,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use indexmap::IndexSet;
 
 pub use apply::{Affected, Applied, NOTES_MAX};
 pub use card::{CardRecord, HolderEntry};
@@ -36,11 +36,10 @@ use super::credential::{
 use super::id::{CardUid, Holder, Revision, ScheduleName, Timestamp, Zone};
 use super::policy::{KindSet, Policy};
 use super::portal::PortalKind;
-use card::{Card, End, PackedEnrolment};
-use holders::Holders;
+use card::{Card, PackedEnrolment, PackedEntitlement};
+use holders::{HolderRecord, Holders};
 use index::{CardIx, HolderIx};
 use lossy::LossyIndex;
-use names::Names;
 
 /// The access list. See the module's head.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +48,9 @@ pub struct AccessList {
     by_uid: HashTable<CardIx>,
     hasher: RandomState,
     holders: Holders,
-    zones: Names<Zone>,
-    schedules: Names<ScheduleName>,
+    /// Names that thousands of entitlements name; one that was ever named keeps its place.
+    zones: IndexSet<Zone, RandomState>,
+    schedules: IndexSet<ScheduleName, RandomState>,
     /// One for each transform of the building's readers; what is on disk has none.
     lossy: Vec<LossyIndex>,
     /// The registers of rooms, portals and schedules.
@@ -140,8 +140,8 @@ impl AccessList {
     /// A holder that only stands in a card's register comes with that card. It is left out here, because whether an op named it that
     /// a newer one has overwritten depends on the order of arrival.
     pub fn holder_entries(&self) -> impl Iterator<Item = HolderEntry> {
-        let named = self.holders.iter().filter(|h| !h.flags.is_empty() || h.withdrawn.is_some());
-        named.map(|h| HolderEntry { holder: h.name.clone(), flags: h.flags.clone(), withdrawn: h.withdrawn })
+        let named = self.holders.iter().filter(|h| !h.flags.is_empty() || h.withdrawn().is_some());
+        named.map(|h| HolderEntry { holder: h.name.clone(), flags: h.flags.clone(), withdrawn: h.withdrawn() })
     }
 
     /// The cards of a holder: those issued to it, and those that are only enrolled for it.
@@ -155,7 +155,7 @@ impl AccessList {
     #[must_use]
     pub fn holder_entry(&self, holder: &Holder) -> Option<HolderEntry> {
         let record = self.holders.get(self.holders.find(holder)?)?;
-        Some(HolderEntry { holder: record.name.clone(), flags: record.flags.clone(), withdrawn: record.withdrawn })
+        Some(HolderEntry { holder: record.name.clone(), flags: record.flags.clone(), withdrawn: record.withdrawn() })
     }
 
     /// The marks of the enrolment of the card at `place`.
@@ -216,21 +216,21 @@ impl AccessList {
 
     fn enrolment_in_force<'a>(&'a self, card: &'a Card) -> Option<&'a PackedEnrolment> {
         let (revision, packed) = card.packed_enrolment()?;
-        let withdrawn = self.holders.get(packed.holder).and_then(|h| h.withdrawn);
+        let withdrawn = self.holders.get(packed.holder).and_then(HolderRecord::withdrawn);
         withdrawn.is_none_or(|w| w < revision).then_some(packed)
     }
 
     fn unpack(&self, packed: &PackedEnrolment) -> Option<Enrolment> {
-        let entitlement = |e: &card::PackedEntitlement| {
+        let entitlement = |e: &PackedEntitlement| {
             Some(Entitlement {
-                kind: e.kind,
-                zone: match e.zone {
+                kind: *PortalKind::ALL.iter().find(|kind| e.is_of(**kind))?,
+                zone: match e.zone() {
                     None => ZoneSet::Any,
-                    Some(ix) => ZoneSet::One(self.zones.name(ix.place())?.clone()),
+                    Some(ix) => ZoneSet::One(self.zones.get_index(ix.place())?.clone()),
                 },
                 schedule: match e.schedule {
                     None => None,
-                    Some(ix) => Some(self.schedules.name(ix.place())?.clone()),
+                    Some(ix) => Some(self.schedules.get_index(ix.place())?.clone()),
                 },
             })
         };
@@ -238,7 +238,7 @@ impl AccessList {
             holder: self.holders.get(packed.holder)?.name.clone(),
             role: packed.role,
             marks: packed.marks,
-            not_before: packed.not_before,
+            not_before: packed.not_before(),
             not_after: packed.not_after(),
             entitlements: packed.entitlements.iter().filter_map(entitlement).collect(),
         })
@@ -324,7 +324,7 @@ impl<'a> CardView<'a> {
             !self.enrolment().is_some_and(has_none)
         });
         // A withdrawal by holder is as much a later word about this card as one of its own.
-        let of_holder = |(_, packed): (_, &PackedEnrolment)| list.holders.get(packed.holder)?.withdrawn;
+        let of_holder = |(_, packed): (_, &PackedEnrolment)| list.holders.get(packed.holder)?.withdrawn();
         let withdrawn = self.card.packed_enrolment().and_then(of_holder);
         let own_revision = own_revision.and_then(|register| withdrawn.max(Some(register.revision)));
         let inherited = holder
@@ -358,7 +358,7 @@ impl<'a> EnrolmentView<'a> {
     /// Valid from, inclusive.
     #[must_use]
     pub fn not_before(&self) -> Option<Timestamp> {
-        self.packed.not_before
+        self.packed.not_before()
     }
 
     /// Valid until, exclusive.
@@ -370,16 +370,13 @@ impl<'a> EnrolmentView<'a> {
     /// When it was made, where it is a visitor's that names no end.
     #[must_use]
     pub fn made_on(&self) -> Option<Timestamp> {
-        match self.packed.end {
-            End::DayOf(made) => Some(made),
-            End::Never | End::At(_) => None,
-        }
+        self.packed.made_on()
     }
 
     /// The entitlements for portals of `kind`: whether each holds in `zone`, and its schedule.
     pub fn entitlements(&self, kind: PortalKind) -> impl Iterator<Item = PackedView<'a>> {
         let list = self.list;
-        self.packed.entitlements.iter().filter(move |e| e.kind == kind).map(move |packed| PackedView { list, packed })
+        self.packed.entitlements.iter().filter(move |e| e.is_of(kind)).map(move |packed| PackedView { list, packed })
     }
 }
 
@@ -387,19 +384,19 @@ impl<'a> EnrolmentView<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct PackedView<'a> {
     list: &'a AccessList,
-    packed: &'a card::PackedEntitlement,
+    packed: &'a PackedEntitlement,
 }
 
 impl<'a> PackedView<'a> {
     /// Whether it holds in `zone`.
     #[must_use]
     pub fn covers(&self, zone: &Zone) -> bool {
-        self.packed.zone.is_none_or(|ix| self.list.zones.name(ix.place()) == Some(zone))
+        self.packed.zone().is_none_or(|ix| self.list.zones.get_index(ix.place()) == Some(zone))
     }
 
     /// The schedule it is bound to.
     #[must_use]
     pub fn schedule(&self) -> Option<&'a ScheduleName> {
-        self.packed.schedule.and_then(|ix| self.list.schedules.name(ix.place()))
+        self.packed.schedule.and_then(|ix| self.list.schedules.get_index(ix.place()))
     }
 }

@@ -36,7 +36,7 @@ impl AccessList {
             Op::Enrol { uid, .. } | Op::Withdraw { subject: Subject::Card(uid) } => {
                 card(uid)?.enrolment.as_ref()?.revision
             }
-            Op::Withdraw { subject: Subject::Holder(name) } => holder(name)?.withdrawn?,
+            Op::Withdraw { subject: Subject::Holder(name) } => holder(name)?.withdrawn()?,
             Op::Power { zone, reason, .. } => self.site.power.get(zone)?.get(reason)?.revision,
             Op::DefineSchedule { name, .. } => self.site.schedules.get(name)?.revision,
             Op::SetPosture { portals: PortalSet::All, .. } => self.site.all_portals?.revision,

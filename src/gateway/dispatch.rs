@@ -153,7 +153,7 @@ impl Dispatch {
         let room = match order {
             UplinkOrder::State(_) => return false,
             UplinkOrder::Acknowledge { .. } => ANSWERS_MAX,
-            UplinkOrder::Streams(_) => usize::MAX,
+            UplinkOrder::Streams(_) | UplinkOrder::Unacknowledged(_) => usize::MAX,
             UplinkOrder::Reply(_) | UplinkOrder::Alarm(_) | UplinkOrder::Resync(_) => UPLINK_QUEUED_MAX,
         };
         let fits = self.uplink_queue.len() < room;

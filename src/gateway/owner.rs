@@ -25,6 +25,8 @@ use crate::wire::uid_key::UidKey;
 
 mod store;
 
+use store::Trouble;
+
 /// How long an alarm waits for the disk, in milliseconds: it must be on its way within 2 s, also when the disk is what is broken.
 pub const ALARM_WAIT_MS: u64 = 1_000;
 
@@ -54,10 +56,7 @@ pub struct GatewayCore {
     durable: u64,
     /// The last snapshot applied that is not on disk yet. When it is, a generation is written: reading it again takes long.
     snapshot_event: Option<u64>,
-    /// A write to the store was reported to hang, and nothing became durable since.
-    stalled: bool,
-    /// The store was reported to fail, and not yet to work again.
-    failing: bool,
+    trouble: Trouble,
     digests: Digests,
     /// How the last order of an operator ended, and the event that its answer waits for.
     ordered: (u64, Ordered),
@@ -92,8 +91,7 @@ impl GatewayCore {
             unwritten: Vec::new(),
             publication: Publication::default(),
             snapshot_event: None,
-            stalled: false,
-            failing: false,
+            trouble: Trouble::default(),
             digests,
             ordered: (0, Ok(())),
             answers: Answers::default(),
@@ -142,6 +140,7 @@ impl GatewayCore {
     pub fn flush(&mut self, now: Now) {
         if !self.unwritten.is_empty() {
             self.store.append(std::mem::take(&mut self.unwritten));
+            self.order_acknowledging();
         }
         if self.publication.due_at() <= now.mono {
             let state = self.state(now);

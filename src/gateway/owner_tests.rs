@@ -323,6 +323,37 @@ fn a_disk_that_does_not_answer_is_no_ready_gateway_until_something_is_durable_ag
 }
 
 #[test]
+fn of_two_things_that_cannot_be_written_both_are_named_the_graver_first() {
+    use crate::store::RecoveryIssue;
+    let cursor = || RecoveryIssue::CursorNotWritten { why: "no space".to_owned() };
+    let journal = || RecoveryIssue::NotWritable { why: "no space".to_owned() };
+    for issues in [[journal(), cursor()], [cursor(), journal()]] {
+        let (mut core, mut orders) = core();
+        let readiness = core.readiness();
+        readiness.ready(Part::Gateway);
+        while orders.try_recv().is_ok() {}
+        issues.into_iter().for_each(|issue| core.store_event(StoreEvent::Failing { issue }, at(20)));
+        let mut taken = || {
+            let all = std::iter::from_fn(|| orders.try_recv().ok());
+            let modes = all.filter_map(|order| match order {
+                UplinkOrder::Unacknowledged(yes) => Some(yes),
+                _ => None,
+            });
+            modes.collect::<Vec<_>>()
+        };
+        let why = readiness.reasons().concat();
+        let (first, second) = (why.find("nothing is acknowledged"), why.find("acknowledgements go on"));
+        assert!(first.is_some() && second.is_some() && first < second, "{why}");
+        assert_eq!(taken(), [true]);
+        core.store_event(StoreEvent::Durable { through: 1, took: Duration::ZERO }, at(30));
+        assert_eq!(readiness.reasons(), [cursor().to_string()]);
+        assert_eq!(taken(), [false]);
+        core.store_event(StoreEvent::Recovered, at(40));
+        assert_eq!((readiness.reasons(), taken()), (Vec::new(), Vec::new()));
+    }
+}
+
+#[test]
 fn what_the_audit_alone_lacks_is_an_event_and_an_alarm() {
     let (mut core, _orders) = core();
     core.store_event(StoreEvent::Found(crate::store::RecoveryIssue::AuditLost { from: 3, to: 5 }), at(0));

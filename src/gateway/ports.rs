@@ -241,6 +241,8 @@ pub enum UplinkOrder {
     State(Box<StateReport>),
     /// Verify messages with the keys of these streams from now on.
     Streams(Vec<StreamSpec>),
+    /// Whether the broker is to deliver without waiting for acknowledgements from now on, because none can be given.
+    Unacknowledged(bool),
 }
 
 /// A part without which the gateway is not ready.

@@ -26,6 +26,7 @@ use super::outbox::{MessageId, Outbox, Outgoing, PublishError};
 use super::pump::{DisconnectReason, EventPump};
 use super::tls::TlsFiles;
 use crate::config::LinkSpec;
+use crate::wire::topic::Subscription;
 
 /// How often the waits of a connection are checked, in milliseconds.
 const CHECK_MS: u64 = 1_000;
@@ -105,6 +106,8 @@ struct Live {
     resetting: bool,
     /// When the broker rejected every subscription.
     unserved: Option<Instant>,
+    /// The broker was not yet asked for what is subscribed now.
+    outdated: bool,
 }
 
 /// A connection to a broker, made again for ever.
@@ -230,6 +233,17 @@ impl Connection {
         self.outbox.supersede(key);
     }
 
+    /// From now on subscribed to this, for which the broker is asked once more. The filters are those of before, since what is left out goes on
+    /// to come.
+    pub fn subscribe(&mut self, subscriptions: Vec<Subscription>) {
+        if self.setup.subscriptions != subscriptions {
+            self.setup.subscriptions = subscriptions;
+            if matches!(&self.phase, Phase::Live(live) if !live.resetting) {
+                self.subscribe_again();
+            }
+        }
+    }
+
     /// Acknowledges a message to the broker. A token of an earlier connection does nothing: the broker sends that
     /// message again.
     pub fn ack(&mut self, token: AckToken) {
@@ -326,8 +340,8 @@ impl Connection {
         } else {
             client.try_subscribe_many(filters.clone())
         };
-        let (since, up, unserved) = (Instant::now(), false, None);
-        self.phase = Phase::Live(Live { client, pump, since, session_present, up, resetting, unserved });
+        let (since, up, unserved, outdated) = (Instant::now(), false, None, false);
+        self.phase = Phase::Live(Live { client, pump, since, session_present, up, resetting, unserved, outdated });
         if asked.is_err() {
             let filters = filters.into_iter().map(|f| f.path).collect::<Vec<_>>().join(", ");
             self.lost(&DisconnectReason::Network(format!("cannot subscribe to `{filters}`: not valid topic filters")));

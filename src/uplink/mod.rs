@@ -35,7 +35,7 @@ use crate::mqtt::{
 use crate::store::StoredEvent;
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::state;
-use crate::wire::topic::{self, Down, Topic, Up};
+use crate::wire::topic::{self, Down, Qos, Subscription, Topic, Up};
 use crate::wire::up;
 
 pub use audit::{AuditSource, ReadEvents};
@@ -79,6 +79,8 @@ pub struct Uplink {
     boot: String,
     /// What the gateway gets whenever the link is up.
     link_up: Input,
+    /// What the broker is asked for while messages can be acknowledged.
+    subscriptions: Vec<Subscription>,
     connection: Connection,
     inbox: Inbox,
     orders: mpsc::Receiver<UplinkOrder>,
@@ -129,7 +131,7 @@ impl Uplink {
         let setup = Setup {
             link: "uplink",
             session: link.session,
-            subscriptions,
+            subscriptions: subscriptions.clone(),
             packet_bytes_max: PACKET_BYTES_MAX,
             will: Some(Will {
                 topic: Topic::Up(gateway.clone(), Up::State).to_string(),
@@ -148,6 +150,7 @@ impl Uplink {
             gateway,
             boot,
             link_up,
+            subscriptions,
             connection,
             inbox,
             orders,
@@ -332,6 +335,12 @@ impl Uplink {
             UplinkOrder::Alarm(alarm) => (Up::Alarm, up::encode(&*alarm), Retention::UntilDelivered),
             UplinkOrder::Streams(streams) => {
                 self.decoder = Arc::new(Decoder { gateway: self.gateway.clone(), streams });
+                return;
+            }
+            UplinkOrder::Unacknowledged(yes) => {
+                let at_most =
+                    |s: &Subscription| Subscription { qos: if yes { Qos::AtMostOnce } else { s.qos }, ..s.clone() };
+                self.connection.subscribe(self.subscriptions.iter().map(at_most).collect());
                 return;
             }
             // The link reports when it is up, and the gateway orders the state then.

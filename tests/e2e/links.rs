@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::center::{Office, cancel, down, enrol, issue, portal, up};
 use crate::mosquitto::Rules;
 use crate::peer::Received;
+use crate::program::within;
 use crate::site::{BOX, DOOR, GATE, Site};
 
 const CARD: &str = "1EA68671";
@@ -238,6 +239,40 @@ async fn with_a_clean_session_what_was_missed_is_asked_for_on_return_without_any
     site.peer.report(&down("changes"), again).await;
     let ack = site.ack(away, "card-office", 2).await;
     assert_eq!((&ack["outcome"], &ack["revoked"]), (&json!("applied"), &json!([CARD])), "{ack}");
+    assert_eq!(site.reason(GATE, CARD).await, "cancelled");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs mosquitto, which tests/run installs"]
+async fn a_card_is_revoked_while_nothing_can_be_written_however_much_came_before_that() {
+    let mut site = Site::new().await;
+    let gateway = site.start().await;
+    admit(&mut site, CARD, "h1").await;
+    // Nothing is durable in a directory that is not at its path.
+    let (data, aside) = (site.data(), site.dir().join("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    let mark = site.peer.mark();
+    // As installed, mosquitto delivers 20 messages that are not acknowledged.
+    for n in 0..60 {
+        let message = site.cards.next(&json!([issue(&format!("0411223344{n:04X}"), "h2")]));
+        site.peer.report(&site.cards.topic(), message).await;
+    }
+    let message = site.cards.next(&json!([cancel(CARD)]));
+    site.peer.report(&site.cards.topic(), message).await;
+    let revoked = async { while site.reason(GATE, CARD).await != "cancelled" {} };
+    within("the card is revoked in memory", revoked).await;
+    let acks = site.peer.since(mark).into_iter().filter(|received| received.topic == up("ack")).count();
+    assert_eq!(acks, 0, "nothing is acknowledged before it is on disk");
+    std::fs::rename(&aside, &data).unwrap();
+    site.ack(mark, site.cards.name, site.cards.seq).await;
+    // The broker keeps for the gateway again what comes while it is away.
+    gateway.stop().await;
+    let message = site.cards.next(&json!([issue(OTHER, "h3")]));
+    let mark = site.peer.mark();
+    site.peer.report(&site.cards.topic(), message).await;
+    let gateway = site.start().await;
+    site.ack(mark, site.cards.name, site.cards.seq).await;
     assert_eq!(site.reason(GATE, CARD).await, "cancelled");
     gateway.stop().await;
 }

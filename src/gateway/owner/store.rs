@@ -1,6 +1,6 @@
 //! What the store reports, as inputs of the engine, figures, and the store's part of the readiness.
 
-use super::super::ports::Part;
+use super::super::ports::{Part, UplinkOrder};
 use super::GatewayCore;
 use crate::access::engine::STORE_WRITES;
 use crate::access::event::AlarmKind;
@@ -8,15 +8,60 @@ use crate::access::id::Now;
 use crate::access::input::Input;
 use crate::store::{RecoveryIssue, StoreEvent};
 
+/// Records that wait for a disk that does not take them, at most, until the broker is to keep what comes again.
+const UNWRITTEN_MAX: usize = 10_000;
+
+/// What keeps the store from being written, each in words.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// The journal was reported to fail, and nothing became durable since.
+    journal: Option<String>,
+    /// A write was reported to hang, and nothing became durable since.
+    stalled: Option<String>,
+    /// How far the center has the audit cannot be written.
+    cursor: Option<String>,
+    /// What the uplink was ordered last.
+    unacknowledged: bool,
+}
+
+impl Trouble {
+    /// Something became durable. `true`: it could not before.
+    fn is_durable(&mut self) -> bool {
+        self.journal.take().is_some() | self.stalled.take().is_some()
+    }
+}
+
 impl GatewayCore {
+    /// The readiness follows from all that keeps the store from being written, the gravest first.
+    fn trouble_changed(&mut self, now: Now) {
+        let Trouble { journal, stalled, cursor, .. } = &self.trouble;
+        let all: Vec<&str> = [journal, stalled, cursor].into_iter().flatten().map(String::as_str).collect();
+        if all.is_empty() {
+            self.readiness.ready(Part::Store);
+            self.input(Input::StoreWorks, now);
+        } else {
+            self.readiness.not_ready(Part::Store, all.join("; "));
+        }
+        self.order_acknowledging();
+    }
+
+    /// A broker delivers only so much without an acknowledgement, which is not given before a change is on disk. While the disk takes
+    /// nothing, a revocation is not to wait for it: it is taken with QoS 0. What is lost then is asked for, as with any gap.
+    pub(super) fn order_acknowledging(&mut self) {
+        let nothing_is_durable = self.trouble.journal.is_some() || self.trouble.stalled.is_some();
+        let unacknowledged = nothing_is_durable && self.store.queued() < UNWRITTEN_MAX;
+        if std::mem::replace(&mut self.trouble.unacknowledged, unacknowledged) != unacknowledged {
+            self.dispatch.uplink(UplinkOrder::Unacknowledged(unacknowledged));
+        }
+    }
+
     /// What the store reports.
     pub fn store_event(&mut self, event: StoreEvent, now: Now) {
         let trouble = match event {
             StoreEvent::Durable { through, took, .. } => {
                 self.metrics.flush_seconds.observe(took.as_secs_f64());
-                if std::mem::take(&mut self.stalled) && !self.failing {
-                    self.readiness.ready(Part::Store);
-                    self.input(Input::StoreWorks, now);
+                if self.trouble.is_durable() {
+                    self.trouble_changed(now);
                 }
                 return self.durable(through, now);
             }
@@ -41,25 +86,28 @@ impl GatewayCore {
             }
             StoreEvent::Retained { first } => return tracing::info!(first, "old events were removed from the journal"),
             StoreEvent::Recovered => {
-                self.failing = false;
-                self.readiness.ready(Part::Store);
+                self.trouble = Trouble { unacknowledged: self.trouble.unacknowledged, ..Trouble::default() };
                 tracing::info!("the store works again");
-                return self.input(Input::StoreWorks, now);
+                return self.trouble_changed(now);
             }
             StoreEvent::Failing { issue } => {
-                self.failing = true;
-                self.readiness.not_ready(Part::Store, issue.to_string());
                 // As a start reports it that finds the disk so: of one cause there is one alarm.
-                issue.to_string()
+                let why = issue.to_string();
+                match issue {
+                    RecoveryIssue::CursorNotWritten { .. } => self.trouble.cursor = Some(why.clone()),
+                    _ => self.trouble.journal = Some(why.clone()),
+                }
+                self.trouble_changed(now);
+                why
             }
             StoreEvent::Stalled { for_ms } => {
-                self.stalled = true;
                 let why = format!(
                     "{} for {for_ms} ms: the disk does not answer; decisions go on, nothing is acknowledged; look at the disk and \
                      what the kernel reports of it (`dmesg`)",
                     STORE_WRITES[1]
                 );
-                self.readiness.not_ready(Part::Store, why.clone());
+                self.trouble.stalled = Some(why.clone());
+                self.trouble_changed(now);
                 why
             }
             StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),

@@ -136,12 +136,12 @@ impl Connection {
         }
     }
 
-    fn subscribe_again(&mut self) {
+    pub(super) fn subscribe_again(&mut self) {
         let filters = connect::filters(&self.setup);
         if let Phase::Live(live) = &mut self.phase {
-            live.unserved = Some(Instant::now());
+            live.unserved = live.unserved.map(|_| Instant::now());
             // Full: the next time.
-            drop(live.client.try_subscribe_many(filters));
+            live.outdated = live.client.try_subscribe_many(filters).is_err();
         }
     }
 
@@ -196,11 +196,12 @@ impl Connection {
     pub(super) fn check_waits(&mut self) {
         let Phase::Live(live) = &self.phase else { return };
         let lasted = live.since.elapsed();
-        let (is_up, is_unserved) = (live.up, live.unserved.is_some_and(|at| at.elapsed() >= SUBSCRIBED_AGAIN));
+        let (is_up, is_outdated) = (live.up, live.outdated);
+        let is_unserved = live.unserved.is_some_and(|at| at.elapsed() >= SUBSCRIBED_AGAIN);
         if is_up {
             self.has_lasted(lasted);
         }
-        if is_unserved {
+        if is_unserved || is_outdated {
             self.subscribe_again();
         }
         let unconfirmed = self.outbox.oldest_unconfirmed().map(|at| at.elapsed()).unwrap_or_default();

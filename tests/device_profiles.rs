@@ -8,6 +8,8 @@ mod messages;
 
 use dormgate::profile::mqtt;
 use dormgate::profile::{Pulse, SHIPPED, Trigger, check_text, read, shipped};
+use messages::Sent;
+use serde_json::Value;
 
 #[test]
 fn every_shipped_profile_reports_what_its_golden_frames_report() {
@@ -108,4 +110,87 @@ fn every_message_of_a_shipped_mqtt_profile_has_golden_messages() {
             );
         }
     }
+}
+
+/// The name of another device, to whose topic of this pattern the message was sent.
+fn other_name<'t>(pattern: &str, sent: &'t str) -> Option<&'t str> {
+    let filled = mqtt::Names { topic: "{topic}", channel: 0 }.fill(pattern);
+    let (before, after) = filled.split_once("{topic}")?;
+    sent.strip_prefix(before)?.strip_suffix(after)
+}
+
+/// What goes wrong at installations again and again, for what each profile reads: a card, in hex or as a number, a state, a contact, numbers.
+#[test]
+fn each_usual_error_at_a_device_is_among_the_golden_messages_of_every_mqtt_profile_that_it_applies_to() {
+    let mut missing = Vec::new();
+    for (id, _) in mqtt::SHIPPED {
+        let (profile, golden) = (mqtt::shipped(id).unwrap(), golden_messages(id));
+        let (topic, all) = messages::messages(golden.trim_end());
+        let names = mqtt::Names { topic, channel: 0 };
+        let device = messages::Device { profile: &profile, topic };
+        let mut wants = |what: String, is: &dyn Fn(&Sent<'_>) -> bool| {
+            if !all.iter().any(is) {
+                missing.push(format!("devices/mqtt/golden/{id}.txt has no {what}"));
+            }
+        };
+        let means = |sent: &Sent<'_>, what: &str| !sent.retained && sent.meanings.iter().any(|m| m.starts_with(what));
+        for part in profile.parts() {
+            wants(format!("retained message to the part `{part}`"), &|sent| {
+                sent.retained && device.parts(&sent.message()).contains(&part)
+            });
+            wants(format!("message of another device that its part `{part}` would read"), &|sent| {
+                let names = profile.published().filter_map(|pattern| other_name(pattern, sent.topic));
+                let mut others = names.filter(|name| *name != topic).map(|topic| messages::Device { topic, ..device });
+                means(sent, "nothing") && others.any(|other| other.parts(&sent.message()).contains(&part))
+            });
+        }
+        // The value as the device wrote it, where it is text; and its digits, where it is a number.
+        let value = |sent: &Sent<'_>, topic: &str, at: &str| {
+            let json: Option<Value> = serde_json::from_str(sent.payload).ok().filter(|_| sent.topic == topic);
+            json.and_then(|json| json.pointer(at).cloned()).filter(|_| !sent.retained)
+        };
+        let text = |sent: &Sent<'_>, topic: &str, at: &str| Some(value(sent, topic, at)?.as_str()?.to_owned());
+        let is_decimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some(reader) = profile.reader.as_ref().map(|reader| reader.of(names)) {
+            let (at, place) = (reader.place.at.as_deref().unwrap_or(""), &reader.place.topic);
+            let is_card = |sent: &Sent<'_>| means(sent, "card ") && !means(sent, "card malformed:");
+            let written = |sent: &Sent<'_>, as_: &dyn Fn(&str) -> bool| text(sent, place, at).is_some_and(|t| as_(&t));
+            let is_number = |sent: &Sent<'_>| value(sent, place, at).is_some_and(|value| value.is_number());
+            wants("UID with its bytes reversed".into(), &|sent| means(sent, "reversed "));
+            match reader.uid.form {
+                mqtt::UidForm::Hex => {
+                    wants("UID in lower case".into(), &|sent| {
+                        is_card(sent) && written(sent, &|text| text.contains(char::is_lowercase))
+                    });
+                    wants("UID with separators".into(), &|sent| {
+                        is_card(sent) && written(sent, &|text| text.contains([':', '-', '.', ' ']))
+                    });
+                    wants("decimal UID".into(), &|sent| means(sent, "card malformed:") && is_number(sent));
+                    wants("decimal UID as text".into(), &|sent| {
+                        means(sent, "card malformed:") && written(sent, &is_decimal)
+                    });
+                }
+                mqtt::UidForm::Number => {
+                    wants("UID as a number".into(), &|sent| is_card(sent) && is_number(sent));
+                    wants("UID as a number in text".into(), &|sent| is_card(sent) && written(sent, &is_decimal));
+                }
+            }
+        }
+        let meter = profile.meter.as_ref().map(|meter| meter.of(names));
+        let numbers = meter.iter().flat_map(|of| [("power ", &of.power), ("energy ", &of.energy)]);
+        for (what, place) in numbers.filter_map(|(what, value)| Some((what, &value.as_ref()?.0))) {
+            let at = place.at.as_deref().unwrap_or("");
+            wants(format!("{what}as text"), &|sent| means(sent, what) && text(sent, &place.topic, at).is_some());
+        }
+        // A number that chooses the messages that are read.
+        let output = profile.output.as_ref().map(|output| output.of(names));
+        let places = output.iter().flat_map(|output| output.state.iter().map(|two| two.place.clone()));
+        for place in places.chain(profile.reader.iter().map(|reader| reader.of(names).place)) {
+            let Some((at, _)) = place.only.as_ref().filter(|(_, is)| is_decimal(is)) else { continue };
+            wants(format!("`{at}` as text"), &|sent| {
+                !device.parts(&sent.message()).is_empty() && text(sent, &place.topic, at).is_some()
+            });
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }

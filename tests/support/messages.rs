@@ -3,11 +3,15 @@
 //!
 //! The first line of a file is `device NAME`. A block is a message of the device (`< TOPIC PAYLOAD`) with what it means, or an order
 //! (`on CHANNEL`, `off CHANNEL`, `pulse CHANNEL MS`, `query CHANNEL`) with the message that is published for it (`> TOPIC PAYLOAD`).
-//! Blocks of messages that come at a time (`@ TIME`) are for the unit tests of the portals, which know when a message is late.
+//! `reversed UID` beside `card`: the card that a copy of the profile with the other `order` reads.
+//!
+//! Blocks of messages that come at a time (`@ TIME`), and of a message that the broker has retained (`<r TOPIC PAYLOAD`), are for the unit
+//! tests of the portals, which know what is old: `old CARD` is one that opens nothing, and `old` alone one of a reader that repeats it.
 
+use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
-use dormgate::profile::InputKind;
 use dormgate::profile::mqtt::{Names, Order, Output, Payload, Place, Profile, Reader};
+use dormgate::profile::{InputKind, UidOrder};
 
 const KINDS: [(&str, InputKind); 6] = [
     ("contact_open", InputKind::ContactOpen),
@@ -18,9 +22,9 @@ const KINDS: [(&str, InputKind); 6] = [
     ("restricted_load", InputKind::RestrictedLoad),
 ];
 
-struct Message<'m> {
-    topic: &'m str,
-    payload: Payload<'m>,
+pub struct Message<'m> {
+    pub topic: &'m str,
+    pub payload: Payload<'m>,
 }
 
 impl Message<'_> {
@@ -29,9 +33,23 @@ impl Message<'_> {
     }
 }
 
-struct Device<'d> {
-    profile: &'d Profile,
-    topic: &'d str,
+/// A message of a golden file.
+pub struct Sent<'g> {
+    pub retained: bool,
+    pub topic: &'g str,
+    pub payload: &'g str,
+    pub meanings: Vec<&'g str>,
+}
+
+impl Sent<'_> {
+    pub fn message(&self) -> Message<'_> {
+        Message { topic: self.topic, payload: Payload::new(self.payload.as_bytes()) }
+    }
+}
+
+pub struct Device<'d> {
+    pub profile: &'d Profile,
+    pub topic: &'d str,
 }
 
 impl Device<'_> {
@@ -69,6 +87,17 @@ impl Device<'_> {
         }
     }
 
+    /// Whether a reader with this order of bytes reports the card `uid`.
+    fn is_card(&self, message: &Message<'_>, order: UidOrder, uid: CardUid) -> bool {
+        let mut reader = self.reader().unwrap();
+        reader.uid.order = order;
+        match message.payload.card(&reader).unwrap().unwrap() {
+            Presented::Card(card) => card == uid,
+            Presented::Lossy(reading) => reading == reading.transform.read(uid),
+            Presented::Malformed(_) => false,
+        }
+    }
+
     fn relay(&self, message: &Message<'_>, channel: u16) -> Option<bool> {
         let states = self.output(channel).state;
         states.iter().filter(|two| message.is_at(&two.place)).find_map(|two| message.payload.two(two).ok()?)
@@ -93,14 +122,17 @@ impl Device<'_> {
         Some(number * factor)
     }
 
-    /// Whether the message means anything at all.
-    fn means_anything(&self, message: &Message<'_>) -> bool {
+    /// The parts of the device, as a profile names them, to which the message means something; of inputs and meters, those of channel 0.
+    pub fn parts(&self, message: &Message<'_>) -> Vec<&'static str> {
         let channels = self.profile.output.as_ref().map_or(0, |output| output.channels);
-        !matches!(self.card(message).as_str(), "none" | "wrong")
-            || (0..channels).any(|channel| self.relay(message, channel).is_some())
-            || self.online(message).is_some()
-            || KINDS.iter().any(|(_, kind)| self.input(message, *kind, 0).is_some())
-            || ["power", "energy"].iter().any(|what| self.measured(message, what).is_some())
+        let parts = [
+            ("available", self.online(message).is_some()),
+            ("reader", !matches!(self.card(message).as_str(), "none" | "wrong")),
+            ("output", (0..channels).any(|channel| self.relay(message, channel).is_some())),
+            ("inputs", KINDS.iter().any(|(_, kind)| self.input(message, *kind, 0).is_some())),
+            ("meter", ["power", "energy"].iter().any(|what| self.measured(message, what).is_some())),
+        ];
+        parts.iter().filter(|(_, means)| *means).map(|(part, _)| *part).collect()
     }
 
     fn means(&self, message: &Message<'_>, line: &str) {
@@ -114,6 +146,14 @@ impl Device<'_> {
         let number = |text: &str| text.parse::<f64>().unwrap();
         match words.as_slice() {
             ["card", wanted] => assert_eq!(self.card(message), *wanted, "{line}"),
+            ["reversed", uid] => {
+                let is = |order| self.is_card(message, order, uid.parse().unwrap());
+                let other = match self.profile.reader.as_ref().unwrap().uid.order {
+                    UidOrder::MsbFirst => UidOrder::LsbFirst,
+                    UidOrder::LsbFirst => UidOrder::MsbFirst,
+                };
+                assert!(is(other) && !is(self.profile.reader.as_ref().unwrap().uid.order), "{line}");
+            }
             ["left"] => assert_eq!(message.payload.removed(&self.reader().unwrap()), Ok(true), "{line}"),
             ["relay", channel, wanted] => {
                 assert_eq!(self.relay(message, channel.parse().unwrap()), yes_no(wanted), "{line}");
@@ -127,7 +167,7 @@ impl Device<'_> {
                 let got = self.measured(message, what).unwrap_or_else(|| panic!("{line}: not measured"));
                 assert!((got - number(wanted)).abs() < 1e-6, "{line}: got {got}");
             }
-            ["nothing"] => assert!(!self.means_anything(message), "{line}"),
+            ["nothing"] => assert_eq!(self.parts(message), Vec::<&str>::new(), "{line}"),
             other => panic!("unknown meaning {other:?}"),
         }
     }
@@ -138,31 +178,49 @@ fn split(text: &str) -> (&str, &str) {
     text.split_once(' ').unwrap_or((text, ""))
 }
 
-/// Holds `profile` against the blocks of `golden`.
-pub fn run(profile: &Profile, golden: &str) {
+/// The name of the device, and the blocks without their comments.
+fn blocks(golden: &str) -> (&str, impl Iterator<Item = Vec<&str>>) {
     let (head, blocks) = golden.split_once('\n').unwrap();
     let topic = head.strip_prefix("device ").unwrap_or_else(|| panic!("the first line is `device NAME`, not `{head}`"));
+    (topic, blocks.split("\n\n").map(lines_of).filter(|lines| !lines.is_empty()))
+}
+
+fn lines_of(block: &str) -> Vec<&str> {
+    block.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).collect()
+}
+
+fn sent<'g>(block: &[&'g str]) -> Option<Sent<'g>> {
+    let (first, meanings) = block.split_first().unwrap();
+    let (mark, message) = split(first);
+    let retained = mark == "<r";
+    let (topic, payload) = split(message);
+    (retained || mark == "<").then(|| Sent { retained, topic, payload, meanings: meanings.to_vec() })
+}
+
+/// The name of the device and its messages, without those that come at a time.
+pub fn messages(golden: &str) -> (&str, Vec<Sent<'_>>) {
+    let (topic, blocks) = blocks(golden);
+    (topic, blocks.filter_map(|block| sent(&block)).collect())
+}
+
+/// Holds `profile` against the blocks of `golden`.
+pub fn run(profile: &Profile, golden: &str) {
+    let (topic, blocks) = blocks(golden);
     let device = Device { profile, topic };
-    for block in blocks.split("\n\n") {
-        let mut lines = block.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-        let Some(first) = lines.next() else { continue };
-        if first.starts_with("@ ") {
-            continue;
-        }
+    for block in blocks.filter(|block| !block[0].starts_with("@ ")) {
+        let first = block[0];
         println!("{}: {first}", profile.id);
-        if let Some(sent) = first.strip_prefix("< ") {
-            let (topic, payload) = split(sent);
-            let message = Message { topic, payload: Payload::new(payload.as_bytes()) };
-            let meanings: Vec<&str> = lines.collect();
-            assert!(!meanings.is_empty(), "{first}: what does it mean?");
-            meanings.iter().for_each(|line| device.means(&message, line));
+        if let Some(sent) = sent(&block) {
+            assert!(!sent.meanings.is_empty(), "{first}: what does it mean?");
+            if !sent.retained {
+                sent.meanings.iter().for_each(|line| device.means(&sent.message(), line));
+            }
             continue;
         }
         let order = device.order(&first.split_whitespace().collect::<Vec<_>>());
-        let wanted =
-            lines.next().and_then(|line| line.strip_prefix("> ")).unwrap_or_else(|| panic!("{first}: no message"));
-        let (topic, payload) = split(wanted);
-        assert_eq!((order.topic.as_str(), order.payload.as_str()), (topic, payload), "{first}");
-        assert_eq!(lines.next(), None, "{first}");
+        let wanted = block.get(1).and_then(|line| line.strip_prefix("> "));
+        let wanted = split(wanted.unwrap_or_else(|| panic!("{first}: no message")));
+        assert_eq!((order.topic.as_str(), order.payload.as_str()), wanted, "{first}");
+        assert_eq!(block.get(2), None, "{first}");
     }
 }

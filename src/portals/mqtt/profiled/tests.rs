@@ -91,6 +91,7 @@ impl Rig {
         rig.kept(LWT, "Online");
         rig.kept("hall/status", "online");
         rig.kept("hall/online", "true");
+        rig.kept("zigbee2mqtt/bridge/state", "online");
         rig.after(60_000);
         rig.noon = rig.now;
         rig

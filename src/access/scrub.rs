@@ -10,6 +10,10 @@ const HEX_DIGITS: std::ops::RangeInclusive<usize> = 8..=31;
 const DECIMAL_DIGITS: [std::ops::RangeInclusive<usize>; 2] = [8..=10, 15..=17];
 /// Hex digits of the name of a run.
 const BOOT_DIGITS: usize = 16;
+/// Hex digits of a name that are too few for a UID, or for the part of one that a lossy reader gives.
+const HARMLESS_DIGITS_MAX: usize = 5;
+/// Digits of a place in a list.
+const PLACE_DIGITS_MAX: usize = 5;
 /// What may stand between the bytes of a UID.
 const SEPARATORS: [char; 4] = [':', '-', ' ', '.'];
 /// Digits of a UID that are shown, as everywhere in logs.
@@ -47,6 +51,48 @@ pub fn unseen(detail: &str) -> String {
         Some((_, rest)) => format!("{READ_AS}{}", scrubbed(rest)),
         None => scrubbed(detail),
     }
+}
+
+/// The detail of a rejected message for whoever is not to see UIDs: of what a sender wrote where a name is wanted only the length is
+/// left, in whatever spelling it may hold a UID; paths of fields, short names and examples stay.
+#[must_use]
+pub fn unseen_message(detail: &str) -> String {
+    let mut out = String::with_capacity(detail.len());
+    for (at, part) in without_string(detail).split('`').enumerate() {
+        if at % 2 == 0 {
+            out.push_str(part);
+        } else if out.ends_with("like ") || is_harmless(part) {
+            out.push_str(&format!("`{part}`"));
+        } else {
+            out.push_str(&format!("text of {} characters", part.chars().count()));
+        }
+    }
+    unseen(&out)
+}
+
+/// Without the text that earlier versions quoted between quotation marks.
+fn without_string(detail: &str) -> String {
+    let quoted = detail.split_once("invalid type: string \"").and_then(|(before, rest)| {
+        let (_, after) = rest.rsplit_once("\", expected ")?;
+        Some(format!("{before}invalid type: string …, expected {after}"))
+    });
+    quoted.unwrap_or_else(|| detail.to_owned())
+}
+
+/// Whether a text cannot hold a UID: a path, or a name with few hex digits or none that is a number.
+fn is_harmless(text: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/' | '*');
+    // The places in lists: `ops[12].uid`.
+    let mut parts = text.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let name = parts.fold(first, |name, part| match part.split_once(']') {
+        Some((at, rest)) if at.len() <= PLACE_DIGITS_MAX && at.bytes().all(|b| b.is_ascii_digit()) => name + rest,
+        _ => name + "[" + part,
+    });
+    let hex_digits = name.bytes().filter(u8::is_ascii_hexdigit).count();
+    let longest = name.split(|c: char| !c.is_ascii_hexdigit()).map(str::len).max().unwrap_or_default();
+    let is_word = !name.bytes().any(|b| b.is_ascii_digit()) && longest < UID_DIGITS[0];
+    name.chars().all(is_name) && (hex_digits <= HARMLESS_DIGITS_MAX || is_word)
 }
 
 /// `text` with everything masked that has the length of a UID in hex, with separators or without, also with a check byte or filling, or

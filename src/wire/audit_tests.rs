@@ -246,9 +246,9 @@ fn what_an_older_version_does_not_know_is_named_and_so_is_what_is_missing() {
     let boot = (Event::Boot { gateway: None, owners: None, detail: String::new() }, "boot");
     let gap = (Event::LogGap { from: 3, to: 5, cause: GapCause::NotWritten, ranges: vec![(3, 3), (5, 5)] }, "log_gap");
     for ((body, name), from, to, named) in [
-        (&boot, "\"boot\",\"prev\"", "\"tea\",\"prev\"", "`type`: unknown value `tea`"),
+        (&boot, "\"boot\",\"prev\"", "\"tea\",\"prev\"", "is wanted, got `tea`"),
         (&boot, "\"at\"", "\"x\"", "`at`: is missing"),
-        (&boot, "\"trusted\"", "\"x\"", "`clock`: unknown value `x`"),
+        (&boot, "\"trusted\"", "\"x\"", "`clock`: `trusted` or `untrusted` is wanted, got `x`"),
         (&boot, "\"prev\":\"0", "\"prev\":\"", "`prev`: a SHA-256"),
         (&gap, "\"to\"", "\"x\"", "`to`: is missing"),
         (&gap, "not_written", "x", "`reason`: unknown value `x`"),

@@ -17,6 +17,7 @@ use serde_path_to_error::Segment;
 
 use super::limits::{JSON_DEPTH_MAX, JSON_FAULTS_MAX, OP_ERRORS_MAX, QUOTE_CHARS_MAX};
 use super::text::shorten;
+use super::wanted::sentence;
 use crate::access::change::{ErrorCode, OpError};
 
 /// Why bytes are not a JSON object.
@@ -315,10 +316,10 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>, place: Place)
     let is_uid = matches!(path.as_str(), "uid" | "old_uid" | "new_uid");
     let what = match what {
         "expected value" => "one of its names in quotes is wanted".to_owned(),
-        other => other.replacen("unknown variant", "unknown value", 1),
+        other => sentence(other),
     };
     let code = if is_uid { ErrorCode::InvalidUid } else { ErrorCode::InvalidField };
-    place.error(code, &path, shorten(&what, 4 * QUOTE_CHARS_MAX))
+    place.error(code, &path, what)
 }
 
 /// Writes an enum as the object of its variant, with the variant's name in field `tag`: what [`read_tagged`] reads.

@@ -25,6 +25,7 @@ pub mod text;
 pub mod topic;
 pub mod uid_key;
 pub mod up;
+pub(crate) mod wanted;
 
 mod hash;
 mod json;

@@ -12,12 +12,12 @@ use super::limits::{
 use super::text::{is_label, quoted_len, shorten};
 use super::topic::Qos;
 use super::up;
+use super::wanted::{kind, without_value};
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::decision::{Decision, GrantFlag};
 use crate::access::input::{PortalReport, Presented, Request};
 use crate::access::names;
 use crate::access::portal::{Assurance, Direction};
-use crate::access::scrub::scrubbed;
 
 /// How long a decision counts after it was made, in milliseconds; a portal that receives it later must not open.
 pub const DECISION_TTL_MS: u64 = 1500;
@@ -125,8 +125,8 @@ pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
     // How firmware writes that there is no card.
     members.retain(|(key, raw)| !(key == "uid" && *raw == "\"\""));
     if let Some(raw) = members.iter().find(|(key, raw)| key == "v" && *raw != "null" && raw.parse() != Ok(VERSION)) {
-        let got = shorten(raw.1, QUOTE_CHARS_MAX);
-        return Err(invalid("v", format_args!("version `{got}` is unknown; version {VERSION} is read here")).message);
+        let (_, got) = kind(raw.1);
+        return Err(invalid("v", format_args!("version {VERSION} is read here, got {got}")).message);
     }
     let mut wrong = Vec::new();
     let report = PortalReport {
@@ -160,14 +160,14 @@ where
                 values.push(value);
                 (at == 1).then(|| "is given twice; give each field once".to_owned())
             }
-            Err(e) => Some(e.message.trim_start_matches("``: ").to_owned()),
+            // What was sent may be the UID of a card, and this is shown and logged.
+            Err(e) => Some(without_value(e.message.trim_start_matches("``: "), raw)),
         };
         // One complaint a field: a message may hold a field many times.
         if let Some(complaint) =
             complaint.filter(|_| wrong.last().is_none_or(|last| !last.starts_with(&format!("`{key}`"))))
         {
-            // What is quoted may be the UID of a card, and this is logged.
-            wrong.push(scrubbed(&format!("`{key}`: {complaint}")));
+            wrong.push(format!("`{key}`: {complaint}"));
         }
     }
     if safe.is_some() && values.iter().any(|value| Some(value) == safe.as_ref()) {

@@ -7,7 +7,7 @@ use super::super::id::{Now, PortalId, Timestamp};
 use super::super::input::{MessageKind, ReceivedChanges};
 use super::super::list::{Applied, NOTES_MAX};
 use super::super::portal::{Portal, PortalKind};
-use super::super::scrub::scrubbed;
+use super::super::scrub::{scrubbed, unseen_message};
 use super::super::stream::{Received, StreamTrack};
 use super::Engine;
 
@@ -179,8 +179,11 @@ impl Engine {
     /// has the whole text in its ack.
     pub(super) fn audited(&self, error: &OpError) -> String {
         let repeats_uid = matches!(error.code, ErrorCode::InvalidUid | ErrorCode::RandomUid);
-        if !(repeats_uid && self.policy.hash_uids) {
-            return self.without_uids(error.message.clone());
+        if !self.policy.hash_uids {
+            return error.message.clone();
+        }
+        if !repeats_uid {
+            return unseen_message(&error.message);
         }
         let place = error.message.split_once(": ").map_or(String::new(), |(place, _)| format!("{place}: "));
         format!("{place}{}", error.code.as_str())

@@ -3,7 +3,7 @@
 
 use crate::access::event::{AlarmKind, AuditEvent, Event, Mark};
 use crate::access::id::HASH_PREFIX;
-use crate::access::scrub::{SHOWN, unseen};
+use crate::access::scrub::{SHOWN, unseen, unseen_message};
 use crate::wire::text::quoted_len;
 
 /// Fields that name what is not a card: an id that an office chose may be as long as a UID. The last three list portals in the status, and
@@ -14,6 +14,11 @@ const HASHES: [&[u8]; 3] = [br#","prev":""#, br#","evidence":""#, br#","hash":""
 
 /// The same JSON, with each UID masked, in whatever text it stands. The keyed hash of a UID stays: no card can be made from it.
 pub(super) fn masked(json: &[u8]) -> Vec<u8> {
+    masked_by(json, unseen)
+}
+
+/// The same, with what hides the UIDs in a text.
+fn masked_by(json: &[u8], unseen: fn(&str) -> String) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len());
     let (mut rest, mut key) = (json, String::new());
     while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
@@ -28,7 +33,7 @@ pub(super) fn masked(json: &[u8]) -> Vec<u8> {
             key = serde_json::from_slice(text).unwrap_or_default();
             out.extend_from_slice(text);
         } else {
-            out.extend_from_slice(&masked_text(&key, text).unwrap_or_else(|| text.to_vec()));
+            out.extend_from_slice(&masked_text(&key, text, unseen).unwrap_or_else(|| text.to_vec()));
         }
         rest = after;
     }
@@ -37,7 +42,7 @@ pub(super) fn masked(json: &[u8]) -> Vec<u8> {
 }
 
 /// The value of a field with what may be a UID masked; `None`: it stays as it is.
-fn masked_text(key: &str, json: &[u8]) -> Option<Vec<u8>> {
+fn masked_text(key: &str, json: &[u8], unseen: fn(&str) -> String) -> Option<Vec<u8>> {
     let text = serde_json::from_slice::<String>(json).ok().filter(|_| !NAMES.contains(&key))?;
     let masked = match key {
         "uid" if text.starts_with(HASH_PREFIX) => return None,
@@ -85,6 +90,7 @@ fn without_hashes(mut json: Vec<u8>) -> Vec<u8> {
 pub(super) fn event(json: &[u8], event: Option<&AuditEvent>) -> Vec<u8> {
     match event {
         Some(event) if is_hidden(&event.body) => hidden(event),
+        Some(AuditEvent { body: Event::RejectedMessage { .. }, .. }) => without_hashes(masked_by(json, unseen_message)),
         _ => without_hashes(masked(json)),
     }
 }
@@ -124,6 +130,38 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(String::from_utf8(masked(json.as_bytes())).unwrap(), expected);
+        }
+    }
+
+    /// A center that mixes up two fields writes a UID where an op, a holder or a command belongs.
+    #[test]
+    fn of_a_rejected_message_everybody_sees_what_is_wrong_and_not_what_was_written() {
+        use crate::access::id::{ClockTrust, Mono, Now, Timestamp};
+        let now = Now { wall: Timestamp(0), mono: Mono(0), clock: ClockTrust::Trusted };
+        for (detail, expected) in [
+            (
+                "changes from office 3.7: `ops[0].op`: `x1EA68671` is not an op; did you mean `reissue`?",
+                "changes from office 3.7: `ops[0].op`: text of 9 characters is not an op; did you mean `reissue`?",
+            ),
+            ("`command`: `1EA68671H` is not a command", "`command`: text of 9 characters is not a command"),
+            ("got `30 166 134 113`, `1E/A6/86/71`", "got text of 14 characters, text of 11 characters"),
+            ("got `１ＥＡ６８６７１`; `ops[12].uid`", "got text of 8 characters; `ops[12].uid`"),
+            ("`1EA68671` twice", "text of 8 characters twice"),
+            ("invalid type: string \"UID1EA68671\", expected x", "invalid type: string …, expected x"),
+            ("a time like `2026-09-01T08:00:00.000Z`", "a time like `2026-09-01T08:00:00.000Z`"),
+            (
+                "`entries[12].set.lost`: `free_access` at `door-412`",
+                "`entries[12].set.lost`: `free_access` at `door-412`",
+            ),
+            ("not `ended 1EA68671h", "not text of 15 characters"),
+        ] {
+            let code = crate::access::change::ErrorCode::InvalidField;
+            let body = Event::RejectedMessage { code, used_up: None, count: 0, detail: detail.to_owned() };
+            let json = serde_json::json!({ "type": "rejected_message", "detail": detail }).to_string();
+            let header = AuditEvent::new(1, "b1", now, body);
+            let shown = event(json.as_bytes(), Some(&header));
+            let shown: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+            assert_eq!(shown["detail"], expected);
         }
     }
 

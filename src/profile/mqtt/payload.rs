@@ -10,6 +10,7 @@ use crate::access::input::Presented;
 use crate::access::transform::{Form, Reading};
 use crate::profile::model::{UidContent, UidOrder};
 use crate::wire::text::quoted_len;
+use crate::wire::wanted::kind;
 
 /// Longest payload that is decoded, in bytes. What a device reports has some hundred.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
@@ -124,7 +125,8 @@ impl<'p> Payload<'p> {
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         let number = number.filter(|number: &f64| number.is_finite());
-        number.map(Some).ok_or_else(|| format!("`{}` is not a number", shortened(&value)))
+        // What is there may be the UID of a card.
+        number.map(Some).ok_or_else(|| format!("a number is wanted, got {}", kind(&value.to_string()).1))
     }
 
     /// The card that the reader reports; `None`: this payload reports none. The error names why the payload cannot be read. A value that

@@ -120,9 +120,9 @@ fn a_value_is_yes_or_no_by_its_own_text_alone_and_a_number_is_one_also_as_text()
         (r#"{"v":41.5}"#, Ok(Some(41.5))),
         (r#"{"v":" 41.5 "}"#, Ok(Some(41.5))),
         (r#"{"w":41.5}"#, Ok(None)),
-        (r#"{"v":"NaN"}"#, Err("`NaN` is not a number".to_owned())),
-        (r#"{"v":"inf"}"#, Err("`inf` is not a number".to_owned())),
-        (r#"{"v":true}"#, Err("`true` is not a number".to_owned())),
+        (r#"{"v":"NaN"}"#, Err("a number is wanted, got text of 3 characters".to_owned())),
+        (r#"{"v":"inf"}"#, Err("a number is wanted, got text of 3 characters".to_owned())),
+        (r#"{"v":true}"#, Err("a number is wanted, got `true`".to_owned())),
     ] {
         assert_eq!(number(&place, payload), expected, "{payload}");
     }

@@ -306,6 +306,70 @@ fn a_simulator_that_can_serve_nothing_ends_and_reports_why() {
     assert_eq!(std::fs::read_to_string(installed.0.path().join("riser.pty")).unwrap(), "somebody's");
 }
 
+/// Exit code and stderr of a command with this stdout.
+fn printing_to(args: &[&str], dir: &Path, out: impl Into<std::process::Stdio>) -> (Option<i32>, String) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_dormgate"));
+    let program = program.args(args).current_dir(dir).env_remove("RUST_LOG").stdout(out);
+    let output = program.stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn an_output_that_is_closed_early_is_no_failure_and_one_that_cannot_be_written_is_one() {
+    let installed = Installed::new("[gateway]\nid = \"g\"\ndata_dir = \"data\"\n");
+    for args in [
+        &["check", "--config", "g.toml"][..],
+        &["uid", "1EA68671"],
+        &["profile", "show", "inveo-rfid-ind-m1"],
+        &["diag", "--config", "g.toml", "-o", "-"],
+        &["--help"],
+        &["audit", "verify", "--config", "g.toml"],
+    ] {
+        std::fs::create_dir_all(installed.0.path().join("data/journal")).unwrap();
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = printing_to(args, installed.0.path(), closed);
+        assert_eq!(ended, (Some(0), String::new()), "{args:?} with its output closed");
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (code, wrong) = printing_to(args, installed.0.path(), full);
+        assert!(code == Some(1) && wrong.contains("the output cannot be written"), "{args:?}: {code:?} {wrong}");
+    }
+    // What a command has found counts also where nobody reads it.
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(printing_to(&["uid", "08A1B2C3"], installed.0.path(), closed).0, Some(1));
+}
+
+#[test]
+fn a_file_that_is_there_already_is_named_by_the_export() {
+    let installed = Installed::new("[gateway]\nid = \"g\"\ndata_dir = \"data\"\n");
+    installed.write("there.json", "somebody's");
+    for (file, why) in [("there.json", "File exists"), ("none/x.json", "No such file")] {
+        let args = ["audit", "export", "--config", "g.toml", "-o", file];
+        let (code, _, wrong) = dormgate(&args, installed.0.path(), None);
+        assert!(code == Some(1) && wrong.contains(&format!("`{file}`")) && wrong.contains(why), "{wrong}");
+        assert!(wrong.contains("name another with `--output`"), "{wrong}");
+    }
+    assert_eq!(std::fs::read_to_string(installed.0.path().join("there.json")).unwrap(), "somebody's");
+}
+
+#[test]
+fn a_file_that_a_reload_cannot_take_to_a_gateway_ends_it_with_1_and_one_that_is_missing_with_78() {
+    let installed = Installed::new("");
+    for (content, part) in [
+        (&b""[..], "`gateway.id` is missing"),
+        (b"[gateway]\n", "`gateway.id` is missing"),
+        (b"[gateway\n", "not TOML"),
+        (b"# \xD6\xD0\n[gateway]\nid = \"g\"\n", "g.toml:1:3: "),
+    ] {
+        std::fs::write(installed.0.path().join("g.toml"), content).unwrap();
+        let (code, _, wrong) = installed.run("reload");
+        assert!(code == Some(1) && wrong.contains(part) && wrong.contains("no gateway was asked"), "{code:?} {wrong}");
+    }
+    std::fs::remove_file(installed.0.path().join("g.toml")).unwrap();
+    assert_eq!(installed.run("reload").0, Some(78));
+}
+
 #[test]
 fn a_building_needs_something_that_reads_a_card_and_no_rooms() {
     let dir = tempfile::tempdir().unwrap();

@@ -136,8 +136,10 @@ enum AuditError {
     NoSuchPortal(PortalId, String),
     #[error("no portal and no zone is `{0}`; {1}")]
     NoSuchPlace(String, String),
-    #[error("cannot be written: {0}")]
+    #[error("the output cannot be written: {0}")]
     Write(#[from] io::Error),
+    #[error("`{}` cannot be written: {error}; name another with `--output`", path.display())]
+    File { path: PathBuf, error: io::Error },
 }
 
 impl AuditError {
@@ -294,13 +296,17 @@ fn export_to(socket: &Path, args: &ExportArgs) -> Result<(), AuditError> {
         return export(socket, args, &mut BufWriter::new(io::stdout().lock()));
     };
     // It names persons and cards.
-    let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?);
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = BufWriter::new(made.map_err(|error| AuditError::File { path: path.clone(), error })?);
     let exported = export(socket, args, &mut file).and_then(|()| Ok(file.get_ref().sync_all()?));
-    if exported.is_err() {
+    exported.map_err(|error| {
         // Half an export must not pass for a whole one.
-        std::fs::remove_file(path)?;
-    }
-    exported
+        drop(std::fs::remove_file(path));
+        match error {
+            AuditError::Write(error) => AuditError::File { path: path.clone(), error },
+            other => other,
+        }
+    })
 }
 
 fn export(socket: &Path, args: &ExportArgs, out: &mut dyn Write) -> Result<(), AuditError> {

@@ -58,7 +58,8 @@ async fn every(site: &Site) -> Exit {
     for (link, spec) in links.into_iter().filter_map(|(link, spec)| Some((link, spec?))) {
         for url in &spec.urls {
             tried += 1;
-            if print_line(format!("{} {url}", link.name())) != Exit::Done || !one(site, link, spec, url).await {
+            print_line(format!("{} {url}", link.name()));
+            if !one(site, link, spec, url).await {
                 exit = Exit::Failed;
             }
         }

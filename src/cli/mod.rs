@@ -32,6 +32,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
@@ -108,6 +109,8 @@ impl Command {
 pub enum Exit {
     /// Done: 0.
     Done,
+    /// Whoever read the output has gone, as `head` does: that is no failure, and there is nothing more to print: 0.
+    Closed,
     /// Tried and failed: 1.
     Failed,
     /// Called wrongly: 2.
@@ -121,7 +124,7 @@ impl Exit {
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
-            Self::Done => 0,
+            Self::Done | Self::Closed => 0,
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Config => 78,
@@ -153,12 +156,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too; they go to stdout and are not errors.
-            let printed = error.print();
-            return match (error.use_stderr(), printed) {
-                (true, _) => Exit::Usage,
-                (false, Ok(())) => Exit::Done,
-                (false, Err(_)) => Exit::Failed,
-            };
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            return if error.use_stderr() { Exit::Usage } else { written(printed) };
         }
     };
     let filter = if cli.command.is_service() { log::DEFAULT_FILTER } else { log::QUIET_FILTER };
@@ -196,7 +195,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Uid(args) => uid::run(&args),
         Command::Where(args) => ask::whereabouts(&args),
     };
-    ended.unwrap_or_else(|exit| exit)
+    let exit = ended.unwrap_or_else(|exit| exit);
+    // Also of a command that goes on without its output.
+    if exit.code() == 0 && OUTPUT_LOST.load(Ordering::Relaxed) { Exit::Failed } else { exit }
 }
 
 /// So many of something: `1 card`, `2 cards`.
@@ -206,13 +207,22 @@ fn counted(count: impl Display, one: &str) -> String {
     format!("{count} {one}{plural}")
 }
 
-/// Writes a result to stdout. If the reader has closed the pipe, the command fails; it does not panic.
+/// Whether something of the output is lost, though somebody may read it.
+static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes a result to stdout.
 fn print_line(text: impl Display) -> Exit {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    written(writeln!(out, "{text}").and_then(|()| out.flush()))
+}
+
+/// What follows from writing to stdout; an error is printed once.
+fn written(result: io::Result<()>) -> Exit {
+    match result {
         Ok(()) => Exit::Done,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Closed,
         Err(error) => {
-            if error.kind() != io::ErrorKind::BrokenPipe {
+            if !OUTPUT_LOST.swap(true, Ordering::Relaxed) {
                 print_error(format!("the output cannot be written: {error}"));
             }
             Exit::Failed

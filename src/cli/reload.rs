@@ -17,14 +17,19 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Ended {
     let file = &args.config.config;
-    let dir = config::data_dir(file).map_err(|error| match error {
-        // The file is there, and does not show which gateway is meant.
-        ConfigError::Diagnostics { .. } => {
-            print_error(error);
-            failed("no gateway was asked, and nothing of the file is in force; correct it and reload again")
-        }
+    // The file is there, and does not show which gateway is meant.
+    let unclear = |what: String| {
+        print_error(what);
+        failed("no gateway was asked, and nothing of the file is in force; correct it and reload again")
+    };
+    let (dir, id) = config::data_dir_and_gateway(file).map_err(|error| match error {
+        ConfigError::Diagnostics { .. } => unclear(error.to_string()),
         _ => bad_config(error),
     })?;
+    if id.is_empty() {
+        // An emptied file would lead to the default directory, and perhaps to another gateway.
+        return Err(unclear(format!("{}:1:1: `gateway.id` is missing", file.display())));
+    }
     let answer = client::ask(&dir.join(SOCKET_NAME), "POST", "/api/v1/reload").map_err(|error| {
         print_error(&error);
         if matches!(error, AskError::NotThere { .. }) {

@@ -195,7 +195,8 @@ async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), 
     let gateway = config.data_dir.join(SOCKET_NAME);
     let reported = tokio::select! {
         () = stop => Ok(()),
-        () = print(news) => Err("stdout is closed".to_owned()),
+        // Nobody reads any more, or what cannot be written was named.
+        () = print(news) => Ok(()),
         ended = answer_all(listener, &site, &gateway) => Err(format!("`{}` is no longer served: {ended}", socket.display())),
     };
     drop(std::fs::remove_file(&socket));

@@ -10,6 +10,17 @@ use crate::http::send;
 use crate::program::within;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demo_whose_output_cannot_be_written_fails_and_names_that_once() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_dormgate"));
+    let demo = demo.args(["demo", "--once"]).env_remove("RUST_LOG").stdin(Stdio::null()).stdout(full);
+    let ended = demo.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap().wait_with_output();
+    let ended = within("the end of the demo", ended).await.unwrap();
+    let wrong = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), wrong.matches("the output cannot be written").count()), (Some(1), 1), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_stays_up_with_a_console_until_it_is_interrupted() {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_dormgate"))
         .arg("demo")

@@ -86,7 +86,7 @@ fn publish(args: &Args, load: &LoadArgs, what: &str, list: Enrolments) -> Ended 
     let wait = args.link.wait_or(LIST_WAIT_S);
     runtime.block_on(async {
         let plan = target.plan(&gateway, &list).await.map_err(failed)?;
-        if print_line(format!("{what}\n{}", table(&plan, load.show))) != Exit::Done {
+        if print_line(format!("{what}\n{}", table(&plan, load.show))) == Exit::Failed {
             return Err(Exit::Failed);
         }
         if plan.changes.is_empty() {

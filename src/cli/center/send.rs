@@ -44,7 +44,7 @@ pub(super) fn report(answers: &[Answered], named: Option<&GatewayId>, wait: Dura
     answers.iter().fold(Exit::Done, |exit, one| {
         let name = if named == Some(&one.gateway) { String::new() } else { format!("{:<16} ", one.gateway.as_str()) };
         match report_one(one, &name, wait) {
-            Exit::Done => exit,
+            Exit::Done | Exit::Closed => exit,
             other => other,
         }
     })
@@ -56,10 +56,10 @@ fn report_one(one: &Answered, name: &str, wait: Duration) -> Exit {
         // The ack is of another message.
         Some(_) | None if one.is_ignored => failed(line),
         Some((ack, _)) if matches!(ack.outcome, Outcome::Applied | Outcome::Duplicate) => print_line(line),
-        Some(_) => match print_line(line) {
-            Exit::Done => Exit::Failed,
-            other => other,
-        },
+        Some(_) => {
+            print_line(line);
+            Exit::Failed
+        }
         None => failed(line),
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn command(args: &Args, order: &ops::Order) -> Ended {
         return Err(failed(format!("no reply from `{gateway}` in {} s: {why}", wait.as_secs())));
     };
     match (print_line(print::reply(&reply)), reply.status) {
-        (Exit::Done, ReplyStatus::Ok) => Ok(Exit::Done),
+        (Exit::Done | Exit::Closed, ReplyStatus::Ok) => Ok(Exit::Done),
         (_, _) => Err(Exit::Failed),
     }
 }

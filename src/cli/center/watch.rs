@@ -65,8 +65,9 @@ impl Watch {
             match report {
                 Ok(report) => {
                     // Whoever reads may have gone away; then nothing is left to do here.
-                    if self.print(report.gateway.as_ref(), &report.event).await != Exit::Done {
-                        return Exit::Failed;
+                    let printed = self.print(report.gateway.as_ref(), &report.event).await;
+                    if printed != Exit::Done {
+                        return printed;
                     }
                 }
                 Err(RecvError::Lagged(missed)) => {
@@ -84,8 +85,9 @@ impl Watch {
         // Listens first, so that no state falls between.
         let mut events = remote.events().await?;
         print_error(listening);
-        if self.states_kept(remote).await? != Exit::Done {
-            return Ok(Exit::Failed);
+        let printed = self.states_kept(remote).await?;
+        if printed != Exit::Done {
+            return Ok(printed);
         }
         loop {
             let printed = match events.next().await? {
@@ -102,7 +104,7 @@ impl Watch {
                 }
             };
             if printed != Exit::Done {
-                return Ok(Exit::Failed);
+                return Ok(printed);
             }
         }
     }
@@ -111,10 +113,11 @@ impl Watch {
     #[cfg(feature = "center")]
     async fn states_kept(&mut self, remote: &Remote) -> Result<Exit, ServerError> {
         for (gateway, state) in remote.gateways().await? {
-            if let Some((_, text)) = state
-                && self.print(Some(&gateway), &GatewayEvent::State(text)).await != Exit::Done
-            {
-                return Ok(Exit::Failed);
+            if let Some((_, text)) = state {
+                let printed = self.print(Some(&gateway), &GatewayEvent::State(text)).await;
+                if printed != Exit::Done {
+                    return Ok(printed);
+                }
             }
         }
         Ok(Exit::Done)
@@ -135,10 +138,7 @@ impl Watch {
     fn lines(&self, gateway: Option<&GatewayId>, lines: Vec<String>) -> Exit {
         let name = gateway.filter(|_| self.is_named);
         let named = |line: String| name.map_or_else(|| line.clone(), |name| format!("{:<16} {line}", name.as_str()));
-        match lines.into_iter().map(named).find(|line| print_line(line) != Exit::Done) {
-            None => Exit::Done,
-            Some(_) => Exit::Failed,
-        }
+        lines.into_iter().map(named).map(print_line).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done)
     }
 
     /// The state, if something of it has changed that a person wants to know.

@@ -251,6 +251,38 @@ fn a_wrong_address_is_named_with_what_is_there() {
     }
 }
 
+/// A broker that answers each CONNECT with this code.
+fn refusing(code: u8) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // The step before keeps its connection and sends nothing.
+            std::thread::spawn(move || {
+                if matches!(stream.read(&mut [0; 512]), Ok(1..)) {
+                    drop(stream.write_all(&[0x20, 2, 0, code]));
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn a_broker_that_refuses_the_login_by_a_code_is_answered_with_what_the_code_means() {
+    let fitting = Fitting::new().key("ca_file", None).key("cert_file", None).key("key_file", None);
+    for (code, remedy) in [
+        (2, "the broker does not take the name: look at `client_id` (the test adds `-connect-test` to it)"),
+        (3, "the broker is there and takes nobody at present: start what it needs, or try again later"),
+        (5, "`username` and the password are not those that the broker knows"),
+    ] {
+        let (good, printed) = fitting.tried(&refusing(code));
+        let line = last(&printed);
+        assert!(!good && line.contains("WRONG login") && line.contains(remedy), "{code}: {printed}");
+    }
+}
+
 #[test]
 #[ignore = "needs mosquitto; tests/run installs it"]
 fn an_office_with_another_key_or_another_clock_is_named() {

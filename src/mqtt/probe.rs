@@ -213,7 +213,11 @@ async fn login(spec: LinkSpec, url: &BrokerUrl, setup: &Setup) -> Result<Client,
         Ok(Accepted { client, pump, .. }) => Ok(Client { client, pump, retained: Vec::new() }),
         Err(reason) => {
             let text = reason.text();
-            let remedy = if ["NotAuthorized", "BadUserNamePassword"].iter().any(|code| text.contains(code)) {
+            let remedy = if text.contains("BadClientId") {
+                "the broker does not take the name: look at `client_id` (the test adds `-connect-test` to it) and at the broker's rules for names"
+            } else if text.contains("ServiceUnavailable") {
+                "the broker is there and takes nobody at present: start what it needs, or try again later"
+            } else if ["NotAuthorized", "BadUserNamePassword"].iter().any(|code| text.contains(code)) {
                 refused.as_str()
             } else if CERTIFICATE_ERRORS.iter().any(|part| text.to_lowercase().contains(part)) {
                 if has_certificate {

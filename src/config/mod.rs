@@ -35,7 +35,7 @@ use crate::access::calendar::Calendar;
 use crate::access::id::{GatewayId, IdentifierError};
 use crate::access::policy::Policy;
 use crate::access::schedule::timezone;
-use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Text};
+use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Place, Text};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::signed::StreamKeys;
 use crate::wire::topic;
@@ -137,7 +137,7 @@ pub enum ConfigError {
 /// About a file that cannot be read.
 fn what_to_do(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::InvalidData => "save it as UTF-8",
+        io::ErrorKind::FileTooLarge => "a configuration has at most 4 MiB; name a sheet of the portals as `portals`",
         _ => "name the configuration with `--config FILE`",
     }
 }
@@ -222,8 +222,22 @@ fn base_dir(path: &Path) -> PathBuf {
 }
 
 fn read_file(path: &Path) -> Result<String, ConfigError> {
-    let read = secret::text(path, CONFIG_BYTES_MAX);
-    read.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+    let read = secret::bytes(path, CONFIG_BYTES_MAX);
+    let bytes = read.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let (bytes, at) = (error.as_bytes(), error.utf8_error().valid_up_to());
+        ConfigError::Diagnostics { path: path.to_owned(), diagnostics: vec![not_utf8(bytes, at)] }
+    })
+}
+
+/// About a file whose first `valid` bytes are UTF-8, and the next ones are not.
+fn not_utf8(bytes: &[u8], valid: usize) -> Diagnostic {
+    let is_utf16 = [&[0xFF, 0xFE], &[0xFE, 0xFF]].iter().any(|mark| bytes.starts_with(*mark));
+    let what = if is_utf16 { "this is UTF-16" } else { "from here on it is not UTF-8 (perhaps GB18030)" };
+    let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let place = Place { line: before.matches('\n').count() + 1, column: line.chars().count() + 1, path: String::new() };
+    Diagnostic { file: None, place, message: format!("{what}; save it as UTF-8") }
 }
 
 #[derive(Deserialize)]

@@ -109,11 +109,45 @@ fn a_file_that_does_not_exist_or_is_not_text_is_an_error() {
     let dir = directory(&[]);
     let error = load(&dir.path().join("none.toml")).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
-    std::fs::write(dir.path().join("binary.toml"), [0xFF, 0xFE]).unwrap();
-    let error = load(&dir.path().join("binary.toml")).unwrap_err();
-    assert!(error.to_string().ends_with("save it as UTF-8"), "{error}");
+    for (content, named) in [
+        (&[0xFF, 0xFE][..], ":1:1: this is UTF-16; save it as UTF-8"),
+        (b"\xFE\xFF\x00[", ":1:1: this is UTF-16; save it as UTF-8"),
+        (
+            b"[gateway]\nid = \"g\" # \xD6\xD0\xCE\xC4\n",
+            ":2:12: from here on it is not UTF-8 (perhaps GB18030); save it as UTF-8",
+        ),
+        ("# 中\n#\u{0}\u{e9}".as_bytes().split_last().unwrap().1, ":2:3: from here on it is not UTF-8"),
+    ] {
+        let file = dir.path().join("binary.toml");
+        std::fs::write(&file, content).unwrap();
+        let error = load(&file).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}{named}", file.display())) && error.lines().count() == 1, "{error}");
+    }
+    let large = dir.path().join("large.toml");
+    std::fs::write(&large, " ".repeat(4 * 1024 * 1024 + 1)).unwrap();
+    let error = load(&large).unwrap_err().to_string();
+    assert!(error.ends_with("a configuration has at most 4 MiB; name a sheet of the portals as `portals`"), "{error}");
     assert_eq!(diagnostics(""), "1:1: `gateway` is missing");
     assert!(diagnostics("[gateway\nid = 1").starts_with("1:9: not TOML"), "{}", diagnostics("[gateway\nid = 1"));
+}
+
+#[test]
+fn a_nul_is_refused_wherever_text_is_wanted() {
+    for (text, place) in [
+        ("[gateway]\nid = \"g\"\ndata_dir = \"a\\u0000b\"", "3:12: `gateway.data_dir`"),
+        (
+            "[gateway]\nid = \"g\"\n[uplink]\nurls = [\"mqtt://127.0.0.1\"]\nusername = \"\\u0000\"",
+            "5:12: `uplink.username`",
+        ),
+        (
+            "[gateway]\nid = \"g\"\n[uplink]\nurls = [\"mqtts://127.0.0.1\"]\nca_file = \"c\\u0000\"",
+            "5:11: `uplink.ca_file`",
+        ),
+        ("[gateway]\nid = \"g\"\n[policy]\nanti_passback = \"\\u0000\"", "4:17: `policy.anti_passback`"),
+    ] {
+        let found = diagnostics(text);
+        assert_eq!(found, format!("{place}: there is a NUL in this text (`\\u0000`); leave it out"), "{text}");
+    }
 }
 
 #[test]

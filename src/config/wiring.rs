@@ -33,7 +33,7 @@ pub(super) struct PartTable {
     modbus: Key<String>,
     mqtt: Key<String>,
     topic: Key<String>,
-    unit: Key<Whole<0, { UNIT_SELF as i64 }>>,
+    unit: Key<i64>,
     profile: Key<Text<NotBlank>>,
     channel: Key<Whole<0, 255>>,
 }
@@ -311,17 +311,17 @@ impl<'s> Portals<'s> {
         }
     }
 
-    fn unit(&self, key: &Key<Whole<0, { UNIT_SELF as i64 }>>) -> Option<u8> {
-        key.get()?;
-        let unit: u8 = key.number(0);
+    fn unit(&self, key: &Key<i64>) -> Option<u8> {
+        let number = *key.get()?;
         let (first, last) = (UNIT_MAX + 1, UNIT_SELF - 1);
-        let wrong = match unit {
-            0 => format!(
+        let wrong = match u8::try_from(number) {
+            Ok(0) => format!(
                 "unit 0 is a broadcast, which no device answers; write the number the device is set to, 1 to {UNIT_MAX}, \
                  or {UNIT_SELF} for a device that has none"
             ),
-            1..=UNIT_MAX | UNIT_SELF => return Some(unit),
-            _ => format!("units {first} to {last} are reserved; write the number the device is set to"),
+            Ok(unit @ (1..=UNIT_MAX | UNIT_SELF)) => return Some(unit),
+            Ok(_) => format!("units {first} to {last} are reserved; write the number the device is set to"),
+            Err(_) => format!("a number from 1 to {UNIT_MAX} is wanted, or {UNIT_SELF} for a device that has none"),
         };
         key.wrong(self.cx.log, wrong);
         None

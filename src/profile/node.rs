@@ -79,7 +79,7 @@ impl<'a> Node<'a> {
 
     fn text(&self) -> Result<&'a str, Error> {
         match self.value()? {
-            DeValue::String(text) => Ok(text),
+            DeValue::String(text) => without_nul(text),
             other => Err(wrong_type("text in quotes", other)),
         }
     }
@@ -128,6 +128,13 @@ impl<'a> Node<'a> {
 /// How the diagnostic of a key begins that no table of its kind has.
 pub const UNKNOWN_KEY: &str = "unknown key";
 
+/// No name, path or password of a document has a NUL: the system takes it for the end of the text, or refuses it when it is too late.
+fn without_nul(text: &str) -> Result<&str, Error> {
+    if text.contains('\0') { Err(Error(NUL.to_owned())) } else { Ok(text) }
+}
+
+const NUL: &str = "there is a NUL in this text (`\\u0000`); leave it out";
+
 fn wrong_type(wanted: &str, value: &DeValue<'_>) -> Error {
     let found = value.type_str();
     let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
@@ -141,7 +148,7 @@ impl<'de> Deserializer<'de> for &Node<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value()? {
-            DeValue::String(text) => visitor.visit_str(text),
+            DeValue::String(text) => visitor.visit_str(without_nul(text)?),
             DeValue::Integer(digits) => {
                 let number = i64::from_str_radix(digits.as_str(), digits.radix());
                 // What does not fit is outside every range, and the check of the range reports it.

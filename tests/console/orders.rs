@@ -196,10 +196,10 @@ async fn wrong_input_is_named_and_changes_nothing() {
     for (body, part) in [
         (r#"{"name":"","token":"x"}"#, "`name`: 1 to 128 printable characters"),
         (r#"{"name":"a\nb","token":"x"}"#, "`name`: 1 to 128 printable characters"),
-        (r#"{"name":"Li"}"#, "missing field `token`"),
+        (r#"{"name":"Li"}"#, "the body: `token` is missing; add it"),
         (r#"{"name":"Li","token":"x","admin":true}"#, "unknown field `admin`"),
         ("name=Li&token=x", "the body: expected ident"),
-        ("", "the body: EOF"),
+        ("", "the body: the JSON ends too early"),
     ] {
         let answer = rig.post("/api/v1/session", body).await;
         assert!(answer.status == 400 && answer.error().contains(part), "{body}: {}", answer.body);
@@ -209,15 +209,26 @@ async fn wrong_input_is_named_and_changes_nothing() {
     let before = last(&rig).await;
     let long = format!(r#"{{"order":"release","portal":"{}"}}"#, "x".repeat(5_000));
     for (body, status, part) in [
-        (r#"{"order":"relase","portal":"gate-in"}"#, 400, "unknown variant `relase`"),
-        (r#"{"order":"release"}"#, 400, "missing field `portal`"),
+        (
+            r#"{"order":"relase","portal":"gate-in"}"#,
+            400,
+            "`power`, `posture`, `fire_reset`, `forgive`, `acknowledge` is wanted, got `relase`",
+        ),
+        (r#"{"order":"release"}"#, 400, "`portal` is missing; add it"),
         (r#"{"order":"release","portal":"a b"}"#, 400, "an identifier is 1 to 64"),
         (r#"{"order":"release","portal":"gate-in","hold_ms":9}"#, 400, "unknown field `hold_ms`"),
-        (r#"{"order":"power","portal":"power-412","on":"yes"}"#, 400, "expected a boolean"),
-        (r#"{"order":"posture","posture":"party"}"#, 400, "unknown variant `party`"),
+        (r#"{"order":"power","portal":"power-412","on":"yes"}"#, 400, "`true` or `false` is wanted, got text"),
+        (r#"{"order":"posture","posture":"party"}"#, 400, "is wanted, got `party`"),
         (r#"{"order":"forgive","uid":"12"}"#, 400, "a card UID has 4, 7 or 10 bytes"),
-        (r#"{"order":"acknowledge","from":-1,"to":1}"#, 400, "invalid value"),
-        ("[]", 400, "the body"),
+        (r#"{"order":"acknowledge","from":-1,"to":1}"#, 400, "a whole number is wanted, got a number"),
+        ("[]", 400, "the body: an object in braces is wanted, got a list"),
+        ("[\"release\",null]", 400, "the body: an object in braces is wanted, got a list"),
+        (r#"{"order":null}"#, 400, "is wanted, got `null`"),
+        (
+            r#"{"order":"acknowledge","from":5,"to":1}"#,
+            400,
+            "`from` 5 is above `to` 1: numbers of events are wanted, the lower first",
+        ),
         (long.as_str(), 413, ""),
     ] {
         let answer = rig.post("/api/v1/orders", body).await;
@@ -233,7 +244,7 @@ async fn wrong_input_is_named_and_changes_nothing() {
         (json!({"order": "power", "portal": GATE, "on": true}), 409, "`gate-in` is no power box; use `release`"),
         (json!({"order": "posture", "portals": ["nowhere"], "posture": "secure"}), 404, "no portal `nowhere`"),
         (json!({"order": "fire_reset"}), 409, "no fire latch is set"),
-        (json!({"order": "acknowledge", "from": 5, "to": 1}), 409, "numbers of events are wanted"),
+        (json!({"order": "acknowledge", "from": 0, "to": 1}), 409, "numbers of events are wanted"),
     ] {
         let answer = rig.post("/api/v1/orders", &order.to_string()).await;
         assert!(answer.status == status && answer.error().contains(part), "{order}: {}", answer.body);

@@ -289,6 +289,24 @@ async fn a_key_of_the_query_that_is_not_known_is_refused_before_anything_is_done
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_input_is_named_in_one_sentence_with_what_is_wanted() {
+    let center = Center::start("mqtt://127.0.0.1:9", &["xing1"]).await;
+    for path in ["/v1/changes", "/v1/commands"] {
+        let wrong = center.post(path, ALL, None, &json!([])).await;
+        assert_eq!(error(&wrong), (400, "invalid_field"), "{path}");
+        let message = wrong.body["error"]["message"].as_str().unwrap();
+        assert_eq!(message, "the body is not a JSON object: an object in braces is wanted", "{path}");
+    }
+    let wrong = center.get("/v1/audit?type=desicion", ALL).await;
+    assert_eq!((error(&wrong), &wrong.body["error"]["field"]), ((400, "invalid_field"), &json!("type")));
+    assert!(wrong.body["error"]["message"].as_str().unwrap().contains("did you mean `decision`?"), "{}", wrong.body);
+    let wrong = center.get("/v1/audit?type=x", ALL).await;
+    assert!(wrong.body["error"]["message"].as_str().unwrap().contains("known: decision, taken"), "{}", wrong.body);
+    assert_eq!(center.get("/v1/audit?type=decision", ALL).await.status, 200);
+    center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_method_that_a_path_does_not_have_is_refused_as_everything_else_is() {
     let center = Center::start("mqtt://127.0.0.1:9", &["xing1"]).await;
     for (target, allowed) in

@@ -19,6 +19,7 @@ use crate::browser::origin::{is_https, same_origin};
 use crate::browser::sessions::{self, SESSION_S, with_cookie};
 use crate::browser::words::words;
 use crate::wire::envelope::Scope;
+use crate::wire::wanted::sentence;
 
 /// What this console has besides what every console has.
 pub(super) const FILES: &[File] = &[
@@ -55,7 +56,8 @@ async fn log_in(
 ) -> Result<Response, Failure> {
     same_origin(&headers).map_err(|why| Failure::forbidden("forbidden_origin", why))?;
     let read = serde_json::from_slice(&body);
-    let Login { name, token } = read.map_err(|error| Failure::field("body", format!("the body: {error}")))?;
+    let Login { name, token } =
+        read.map_err(|error| Failure::field("body", format!("the body: {}", sentence(&error.to_string()))))?;
     let who: Actor = name.parse().map_err(|why| Failure::field("name", format!("`name`: {why}")))?;
     let from = auth::address(&extensions);
     let spec = api.doorkeeper.client(Some(&token), from).inspect_err(|_| {

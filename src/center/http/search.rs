@@ -12,7 +12,9 @@ use super::failure::Failure;
 use super::queried::Queried;
 use super::{Shared, json};
 use crate::access::effect::Outcome;
+use crate::access::event::EventKind;
 use crate::access::id::{CardUid, Timestamp};
+use crate::wire::text::hint;
 use crate::wire::topic::CAMPUS;
 
 /// Most rows of a page.
@@ -97,6 +99,11 @@ async fn page(
     Ok(json(StatusCode::OK, &Page { items: rows.into_iter().filter_map(item).collect(), cursor }))
 }
 
+/// The types of audit events.
+fn kinds() -> impl Iterator<Item = &'static str> + Clone {
+    EventKind::ALL.iter().map(|kind| kind.as_str())
+}
+
 impl Asked {
     fn search(self, client: &Client, table: Table, columns: &[&str]) -> Result<Search, Failure> {
         // As the gateways write it, so that `1e:a6:86:71` is found.
@@ -108,6 +115,12 @@ impl Asked {
             Outcome::parse(outcome).map(|_| ()).ok_or_else(|| Failure::field("outcome", what))
         });
         outcome.transpose()?;
+        if let Some(kind) = self.kind.as_deref().filter(|_| columns.contains(&"type"))
+            && !kinds().any(|known| known == kind)
+        {
+            let what = format!("`type`: `{kind}` is not a type of audit event; {}", hint(kind, kinds()));
+            return Err(Failure::field("type", what));
+        }
         let named = [
             ("portal", self.portal),
             ("uid", uid),

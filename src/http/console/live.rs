@@ -308,9 +308,10 @@ impl Looker {
             let live = &self.console.live;
             let frames = match live.from(self.next) {
                 Next::Frames(frames) if frames.is_empty() => {
-                    // Numbers of another store: it was restored from an older copy.
+                    // Numbers of another store: it was restored from an older copy, or is new. All that is in it may be unknown.
                     let last = live.last();
                     if self.next > last.saturating_add(1) {
+                        self.next = last.min(1);
                         return self.missed(last);
                     }
                     return String::new();

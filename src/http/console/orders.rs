@@ -19,6 +19,7 @@ use crate::access::portal::Posture;
 use crate::browser::origin::{is_https, same_origin};
 use crate::browser::sessions::{SESSION_S, named, with_cookie};
 use crate::http::api::{body, operate, refuse};
+use crate::wire::wanted::sentence;
 
 /// Who is in the audit where a program with the token does not name anybody.
 const UNNAMED: &str = "a program with the token";
@@ -69,7 +70,11 @@ impl Order {
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("the body: {error}"))
+    // serde would take a list for the fields in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err("the body: an object in braces is wanted, got a list".to_owned());
+    }
+    serde_json::from_slice(bytes).map_err(|error| format!("the body: {}", sentence(&error.to_string())))
 }
 
 pub(super) async fn order(
@@ -91,6 +96,11 @@ pub(super) async fn order(
     // An empty list is what a program sends that found no portal, and everybody's door is not what it meant.
     if matches!(&order, Order::Posture { portals: Some(portals), .. } if portals.is_empty()) {
         return wrong("`portals` names none; leave it out for every portal");
+    }
+    if let Order::Acknowledge { from, to } = &order
+        && from > to
+    {
+        return wrong(format!("`from` {from} is above `to` {to}: numbers of events are wanted, the lower first"));
     }
     let who = match caller {
         Caller::Person(who, _) => Ok(who),

@@ -255,8 +255,8 @@ pub enum Closed {
 
 /// Takes the directory's lock; `None`: it cannot be written and has no lock file, so nothing else writes there either.
 fn claim(dir: &Path) -> Result<Option<File>, StoreError> {
-    let fail = |source| StoreError::Dir { dir: dir.to_owned(), source };
     let path = dir.join(LOCK);
+    let fail = |source| StoreError::Dir { dir: dir.to_owned(), source: in_file(&path.display(), &source) };
     let lock = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
         Ok(lock) => lock,
         // The list may still lie there to be read.
@@ -281,6 +281,11 @@ pub fn cannot_be_written(error: &io::Error) -> bool {
     let forbidden = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
     let fails = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
     fails || full.contains(&error.kind()) || forbidden.contains(&error.kind())
+}
+
+/// An error with the file that it is about.
+fn in_file(path: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{path}`: {error}"))
 }
 
 fn store_error(dir: &Path, error: io::Error) -> StoreError {

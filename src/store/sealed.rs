@@ -124,7 +124,9 @@ impl Sealed {
     fn try_key(&self) -> io::Result<()> {
         self.inner.list(JOURNAL)?;
         for first_n in segments::names(&*self.inner).into_iter().rev().take(SEGMENTS_TRIED) {
-            let mut bytes = self.inner.read(&Segment::path(first_n), 0, u64::MAX)?;
+            let path = Segment::path(first_n);
+            let read = self.inner.read(&path, 0, u64::MAX);
+            let mut bytes = read.map_err(|error| super::in_file(&path, &error))?;
             let (mut fits, mut tried) = (false, false);
             segment::change_bodies(&mut bytes, &mut |body| {
                 if body.first() != Some(&segment::SEALED) || fits {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::store::segments::{self, Segment};
 
 /// A deadline for what should take milliseconds.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -74,6 +75,29 @@ fn a_directory_in_use_is_refused_with_its_name_and_free_again_after_close() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     assert!(matches!(Store::open::<EventLog>(&file, options()), Err(StoreError::Dir { .. })));
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_its_file() {
+    let error = |dir: &Path, options| Store::open::<EventLog>(dir, options).err().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("lock")).unwrap();
+    let found = error(dir.path(), options());
+    assert!(found.contains(&format!("`{}`", dir.path().join("lock").display())), "{found}");
+    let dir = tempfile::tempdir().unwrap();
+    let key = || Options { key: super::sealed::key(), ..options() };
+    let (store, mut events, _) = open_dir(dir.path(), key());
+    runtime().block_on(async {
+        store.append(vec![record(1)]);
+        until_durable(&mut events, 1).await;
+    });
+    assert_eq!(store.close_blocking(), Closed::Drained);
+    let names = segments::names(&Directory::new(dir.path()));
+    let path = Segment::path(*names.last().unwrap());
+    fs::remove_file(dir.path().join(&path)).unwrap();
+    std::os::unix::fs::symlink(dir.path().join(&path), dir.path().join(&path)).unwrap();
+    let found = error(dir.path(), key());
+    assert!(found.contains(&format!("`{path}`: ")) && found.contains("symbolic links"), "{found}");
 }
 
 #[test]

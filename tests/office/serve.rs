@@ -295,7 +295,7 @@ async fn wrong_input_is_named_in_one_sentence_with_what_is_wanted() {
         let wrong = center.post(path, ALL, None, &json!([])).await;
         assert_eq!(error(&wrong), (400, "invalid_field"), "{path}");
         let message = wrong.body["error"]["message"].as_str().unwrap();
-        assert_eq!(message, "the body is not a JSON object: an object in braces is wanted", "{path}");
+        assert_eq!(message, "the body: not a JSON object: an object in braces is wanted", "{path}");
     }
     let wrong = center.get("/v1/audit?type=desicion", ALL).await;
     assert_eq!((error(&wrong), &wrong.body["error"]["field"]), ((400, "invalid_field"), &json!("type")));

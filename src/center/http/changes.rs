@@ -77,7 +77,7 @@ pub(super) fn members(body: Result<Bytes, BytesRejection>, known: &[&str]) -> Re
 /// The members of a JSON object, of which each must be in `known`.
 pub(super) fn members_of(body: &[u8], known: &[&str]) -> Result<Members, Failure> {
     let malformed = |what: String| Failure::new(StatusCode::BAD_REQUEST, "invalid_field", what);
-    let members = Members::parse(body).map_err(|why| malformed(format!("the body is {why}")))?;
+    let members = Members::parse(body).map_err(|why| malformed(format!("the body: {why}")))?;
     if let Some(other) = members.keys().find(|key| !known.contains(key)) {
         let what = format!("`{other}` is not a field of this request; its fields are {}", known.join(", "));
         return Err(Failure::field(other, what));

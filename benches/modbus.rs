@@ -170,7 +170,7 @@ fn grant_all(running: &PartPortals, mut taken: dormgate::gateway::ports::InboxRe
         loop {
             let input = tokio::select! {
                 Some(input) = taken.urgent.recv() => input,
-                Some(input) = taken.requests.recv() => input,
+                Some((input, _)) = taken.requests.recv() => input,
                 else => return,
             };
             let Input::Request(request) = input else { continue };

@@ -161,11 +161,7 @@ impl Used {
 
 /// Modbus requests so far, of all lines.
 fn requests(http: u16) -> f64 {
-    let mut stream = TcpStream::connect(("127.0.0.1", http)).unwrap();
-    std::io::Write::write_all(&mut stream, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    let mut page = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut page).unwrap();
+    let page = support::metrics(TcpStream::connect(("127.0.0.1", http)).unwrap());
     let counts = page.lines().filter(|line| line.starts_with("dormgate_modbus_requests_total{"));
     counts.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }

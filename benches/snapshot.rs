@@ -1,9 +1,9 @@
 //! A snapshot of a whole building while cards are presented: how long a request waits meanwhile, how long the snapshot takes, and
 //! the memory for it. The real binary through a real mosquitto, in turns with the bare echo, which sees the same broker at work.
 //!
-//! Each round takes a new gateway and sends the snapshot three times: to a bare subscriber, which throws it away, so that one sees what
-//! the broker and the processors make of as many bytes; to an empty list, and over the same cards. Prints p50 and p99 of a request
-//! while idle and while the snapshot is on its way, from the first part published to its ack; the time until the ack, from
+//! Each round takes a new gateway and sends the snapshot twice: to an empty list, and over the same cards. Prints p50 and p99 of a
+//! request while idle and while the snapshot is on its way, from the first part published to its ack; how long such a request was inside
+//! the gateway, apart from the broker and from waiting for a processor with everybody else; the time until the ack, from
 //! the first part and from the last; resident memory at its peak, and after; and, with the same list on disk, the time from the start
 //! of the program to its first decision. Needs `mosquitto` on the path.
 //! Run: `cargo bench --bench snapshot`; `CARDS=150000 ROUNDS=1` for a list of another size (default 50 000 and 5
@@ -21,6 +21,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -28,7 +30,7 @@ use dormgate::access::change::RegisterKind;
 use dormgate::access::id::StreamName;
 use dormgate::wire::{envelope, snapshot};
 use ed25519_dalek::SigningKey;
-use rumqttc::{Event, Outgoing, Packet, QoS};
+use rumqttc::{Event, Outgoing, QoS};
 use support::broker::{self, ASK, Asker, DECIDED, FLOOR_ANSWER, FLOOR_REQUEST, Kept, PAUSE};
 use support::broker::{percentiles, ratio, request};
 use support::status_mib;
@@ -38,8 +40,6 @@ const PRESENTED: u32 = 200;
 /// Requests measured while idle, each round.
 const IDLE: usize = 500;
 const SNAPSHOT: &str = "dormgate/v1/bench/down/snapshot";
-/// Where nobody but a bare subscriber gets the same bytes.
-const THROWN_AWAY: &str = "dormfloor/v1/bench/down/snapshot";
 /// Between two requests to a gateway that is just starting.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
 /// After a snapshot, until memory is looked at: the old list is given back and a generation is written meanwhile.
@@ -50,12 +50,12 @@ const SETTLED: Duration = Duration::from_secs(5);
 struct Measured {
     idle_echo: Vec<Duration>,
     idle: Vec<Duration>,
-    bare_echo: Vec<Duration>,
-    bare: Vec<Duration>,
     busy_echo: Vec<Duration>,
     busy: Vec<Duration>,
     whole: Vec<Duration>,
     applied: Vec<Duration>,
+    /// Requests during a snapshot whose answer took at most so long inside the gateway, by the text of the limit in seconds.
+    inside: BTreeMap<String, u64>,
 }
 
 /// A number from the environment.
@@ -76,13 +76,11 @@ fn main() {
         let echo = percentiles("idle: bare echo", all.idle_echo);
         let idle = percentiles("idle: request -> decision", all.idle);
         ratio(idle, echo);
-        percentiles("thrown away: bare echo", all.bare_echo);
-        let bare = percentiles("thrown away: request", all.bare);
-        println!("{:<28} p50 {:>8.2} x  p99 {:>8.2} x  of the idle decision", "", bare.0 / idle.0, bare.1 / idle.1);
         let echo = percentiles("snapshot: bare echo", all.busy_echo);
         let busy = percentiles("snapshot: request -> decision", all.busy);
         ratio(busy, echo);
         println!("{:<28} p50 {:>8.2} x  p99 {:>8.2} x  of the idle decision", "", busy.0 / idle.0, busy.1 / idle.1);
+        println!("{:<28} requests answered within so many seconds: {:?}", "inside the gateway", all.inside);
         percentiles("first part -> ack, on disk", all.whole);
         percentiles("last part -> ack, on disk", all.applied);
     });
@@ -104,10 +102,13 @@ async fn round(all: &mut Measured) {
         all.idle_echo.push(echo);
         all.idle.push(decision);
     }
-    throw_away(&mut asker, port, parts[0].1.clone(), all).await;
     for (which, parts) in parts {
         reset_peak(&gateway);
+        let before = inside(dir.path());
         load(&mut asker, port, parts, all).await;
+        for (limit, count) in inside(dir.path()) {
+            *all.inside.entry(limit.clone()).or_default() += count - before[&limit];
+        }
         assert!(is_granted(&mut asker, cards() - 1).await, "the snapshot was refused: is it too long?");
         let applied = status_mib(gateway.0.id(), "VmHWM:");
         tokio::time::sleep(SETTLED).await;
@@ -125,6 +126,16 @@ async fn round(all: &mut Measured) {
     tokio::time::sleep(SETTLED).await;
     let resident = status_mib(gateway.0.id(), "VmRSS:");
     println!("started again with {} cards: first decision after {first:.0?}, {resident:.0} MiB", cards());
+}
+
+/// How many requests were answered within each limit, inside the gateway.
+fn inside(dir: &Path) -> BTreeMap<String, u64> {
+    let page = support::metrics(UnixStream::connect(dir.join("data/dormgate.sock")).unwrap());
+    let line = |line: &str| {
+        let (limit, count) = line.strip_prefix("dormgate_decision_seconds_bucket{le=\"")?.split_once("\"} ")?;
+        Some((limit.to_owned(), count.parse().ok()?))
+    };
+    page.lines().filter_map(line).collect()
 }
 
 /// Whether the gateway lets this card in.
@@ -178,7 +189,7 @@ fn signed_parts(seq: u64, key: &SigningKey) -> Vec<Vec<u8>> {
 /// Publishes the parts from a thread of its own and presents cards until the snapshot is acknowledged.
 async fn load(asker: &mut Asker, port: u16, parts: Vec<Vec<u8>>, all: &mut Measured) {
     let began = Instant::now();
-    let publisher = std::thread::spawn(move || publish(port, SNAPSHOT, &parts));
+    let publisher = std::thread::spawn(move || publish(port, &parts));
     let mut n = 0;
     while asker.acks == 0 {
         let (echo, decision) = turn(asker, "s", n).await;
@@ -193,41 +204,17 @@ async fn load(asker: &mut Asker, port: u16, parts: Vec<Vec<u8>>, all: &mut Measu
     all.applied.push(acked.saturating_duration_since(last));
 }
 
-/// The same bytes to a bare subscriber, until it has acknowledged them.
-async fn throw_away(asker: &mut Asker, port: u16, parts: Vec<Vec<u8>>, all: &mut Measured) {
-    let (client, mut events) = broker::connect(port, "bare");
-    client.try_subscribe(THROWN_AWAY, QoS::AtLeastOnce).unwrap();
-    while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
-    let count = parts.len();
-    let subscriber = tokio::spawn(async move {
-        let mut acknowledged = 0;
-        while acknowledged < count {
-            acknowledged += usize::from(matches!(events.poll().await.unwrap(), Event::Outgoing(Outgoing::PubAck(_))));
-        }
-    });
-    let publisher = std::thread::spawn(move || publish(port, THROWN_AWAY, &parts));
-    let mut n = 0;
-    while !subscriber.is_finished() {
-        let (echo, decision) = turn(asker, "b", n).await;
-        all.bare_echo.push(echo);
-        all.bare.push(decision);
-        n += 1;
-    }
-    subscriber.await.unwrap();
-    publisher.join().unwrap();
-}
-
 /// Publishes everything, and gives when the last part was handed to the system.
-fn publish(port: u16, topic: &str, parts: &[Vec<u8>]) -> Instant {
+fn publish(port: u16, parts: &[Vec<u8>]) -> Instant {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, mut events) = broker::connect(port, "center");
-        parts.iter().for_each(|part| client.try_publish(topic, QoS::AtLeastOnce, false, part.clone()).unwrap());
+        parts.iter().for_each(|part| client.try_publish(SNAPSHOT, QoS::AtLeastOnce, false, part.clone()).unwrap());
         let (mut last, mut sent) = (Instant::now(), 0);
         while sent < parts.len() {
             match events.poll().await.unwrap() {
                 Event::Outgoing(Outgoing::Publish(_)) => last = Instant::now(),
-                Event::Incoming(Packet::PubAck(_)) => sent += 1,
+                Event::Incoming(rumqttc::Packet::PubAck(_)) => sent += 1,
                 _ => {}
             }
         }

@@ -65,7 +65,7 @@ impl Rig {
         within(async {
             tokio::select! {
                 input = self.gateway.urgent.recv() => input,
-                input = self.gateway.requests.recv() => input,
+                offered = self.gateway.requests.recv() => offered.map(|(input, _)| input),
             }
         })
         .await

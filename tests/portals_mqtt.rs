@@ -68,7 +68,7 @@ impl Rig {
     }
 
     async fn any_input(&mut self) -> Input {
-        within(self.gateway.requests.recv()).await.expect("the link lives")
+        within(self.gateway.requests.recv()).await.expect("the link lives").0
     }
 
     /// The next input of a portal.

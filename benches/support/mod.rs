@@ -15,6 +15,7 @@ pub mod all_rules;
 pub mod broker;
 pub mod office;
 
+use std::io::{Read, Write};
 use std::num::NonZeroU32;
 
 use dormgate::access::change::{Op, Position};
@@ -83,6 +84,14 @@ pub fn status_mib(pid: u32, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+/// The gateway's metrics, asked for over this stream.
+pub fn metrics(mut stream: impl Read + Write) -> String {
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
 }
 
 pub fn door(room: u32) -> Portal {

@@ -82,7 +82,10 @@ pub async fn run(
             Some(event) = store.recv() => core.store_event(event, clock.now()),
             Some(urgent) = inbox.urgent.recv() => input = Some(urgent),
             () = &mut stop => stopping = true,
-            Some(request) = inbox.requests.recv() => input = Some(request),
+            Some((offered, at)) = inbox.requests.recv() => {
+                handled += 1;
+                answer(&mut core, offered, at, &clock);
+            }
             Some(ask) = inbox.asks.recv() => core.ask(ask, &clock),
             digested = finished(&mut hashing) => core.digested(digested, clock.now()),
             () = &mut timer => {
@@ -101,7 +104,7 @@ pub async fn run(
         }
         if let Some(input) = input {
             handled += 1;
-            handle(&mut core, input, &clock);
+            core.handle(input, &clock);
         }
     }
     finish(&mut core, &mut inbox, &mut store, &clock).await;
@@ -129,11 +132,12 @@ fn wake_at(core: &GatewayCore, now: Now) -> Instant {
     Instant::now() + Duration::from_millis(wait_ms)
 }
 
-fn handle(core: &mut GatewayCore, input: Input, clock: &Clock) {
-    let began = matches!(input, Input::Request(_)).then(Instant::now);
+/// Handles a request or a report that was offered at this time.
+fn answer(core: &mut GatewayCore, input: Input, offered_at: Instant, clock: &Clock) {
+    let is_request = matches!(input, Input::Request(_));
     core.handle(input, clock);
-    if let Some(began) = began {
-        core.decided_in(began.elapsed());
+    if is_request {
+        core.decided_in(offered_at.elapsed());
     }
 }
 
@@ -142,10 +146,10 @@ async fn finish(core: &mut GatewayCore, inbox: &mut InboxReceiver, store: &mut S
     inbox.urgent.close();
     inbox.requests.close();
     while let Some(input) = inbox.urgent.recv().await {
-        handle(core, input, clock);
+        core.handle(input, clock);
     }
-    while let Some(input) = inbox.requests.recv().await {
-        handle(core, input, clock);
+    while let Some((input, at)) = inbox.requests.recv().await {
+        answer(core, input, at, clock);
     }
     core.flush(clock.now());
     let until = Instant::now() + Duration::from_millis(FINISH_MS);
@@ -165,12 +169,40 @@ async fn finish(core: &mut GatewayCore, inbox: &mut InboxReceiver, store: &mut S
 
 #[cfg(test)]
 mod tests {
-    use super::owner::tests::store_in_memory;
+    use super::owner::tests::{served, store_in_memory};
     use super::*;
     use crate::access::change::{Head, Position};
     use crate::access::engine::{Engine, Setup};
     use crate::access::id::{ClockTrust, Timestamp};
+    use crate::access::input::{Presented, Request};
+    use crate::access::portal::Assurance;
     use crate::access::state::State;
+    use crate::store::{MemoryDisk, Options, Store};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_request_waits_for_its_turn_is_in_the_time_of_its_answer() {
+        let (clock, _) = Clock::manual(Timestamp(1_788_249_600_000));
+        let (outlets, metrics) = (ports::PortalOutlets::default(), metrics::Metrics::default());
+        let engine = Engine::new(Setup::default(), State::default());
+        let (store, events, ..) = Store::open_in_memory::<State>(&MemoryDisk::new(), Options::default()).unwrap();
+        let identity = owner::Identity::default();
+        let core = GatewayCore::new(engine, store, outlets, None, identity, metrics.clone());
+        let (inbox, received) = ports::Inbox::new();
+        let request = Request {
+            portal: "gate-in".to_owned(),
+            id: None,
+            presented: Presented::Card("1EA68671".parse().unwrap()),
+            direction: None,
+            assurance: Assurance::Uid,
+            stale: false,
+            slot: 0,
+        };
+        assert!(inbox.offer(Input::Request(request)));
+        tokio::time::advance(Duration::from_millis(50)).await;
+        run(core, received, events, clock, std::future::ready(())).await;
+        let within = |limit: &str| served(&metrics, &format!("decision_seconds_bucket{{le=\"{limit}\"}}"));
+        assert_eq!((within("0.01"), within("0.1")), (Some(0), Some(1)));
+    }
 
     #[test]
     fn a_wrong_date_ends_with_the_first_message_of_a_center_and_its_mark_on_disk_with_it() {
@@ -182,14 +214,14 @@ mod tests {
         let mut core = GatewayCore::new(engine, store, outlets, None, identity, metrics::Metrics::default());
         let (clock, manual) = Clock::manual(Timestamp(RIGHT.0 + FOUR_YEARS_MS));
         let boot = Input::Boot { found: String::new(), version: String::new(), gateway: None };
-        handle(&mut core, boot, &clock);
+        core.handle(boot, &clock);
         assert_eq!(core.engine().state().trusted_at, Timestamp(RIGHT.0 + FOUR_YEARS_MS));
         manual.step_ms(-FOUR_YEARS_MS);
-        handle(&mut core, Input::Wake, &clock);
+        core.handle(Input::Wake, &clock);
         assert_eq!(clock.now().clock, ClockTrust::Untrusted);
         let at = Position { epoch: std::num::NonZeroU32::MIN, seq: 1 };
         let head = Head { stream: "office".parse().unwrap(), at, iat: Some(RIGHT), cards: 0, digest: String::new() };
-        handle(&mut core, Input::Head(head), &clock);
+        core.handle(Input::Head(head), &clock);
         assert_eq!((clock.now().clock, core.engine().state().trusted_at), (ClockTrust::Trusted, RIGHT));
     }
 }

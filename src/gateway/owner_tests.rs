@@ -213,7 +213,7 @@ fn a_center_whose_digest_of_the_list_is_another_is_asked_once_the_own_one_is_kno
 }
 
 /// The value of a series as it is served.
-fn served(metrics: &Metrics, series: &str) -> Option<u64> {
+pub(in super::super) fn served(metrics: &Metrics, series: &str) -> Option<u64> {
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
     let mut shown = String::new();

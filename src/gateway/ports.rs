@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::access::change::{ErrorCode, OpError};
 pub use crate::access::effect::PortalOrder;
@@ -151,7 +152,7 @@ impl From<OpError> for OperatorRefusal {
 #[derive(Clone, Debug)]
 pub struct Inbox {
     urgent: mpsc::Sender<Input>,
-    requests: mpsc::Sender<Input>,
+    requests: mpsc::Sender<(Input, Instant)>,
     asks: mpsc::Sender<Ask>,
 }
 
@@ -160,8 +161,8 @@ pub struct Inbox {
 pub struct InboxReceiver {
     /// Changes and commands: always taken first.
     pub urgent: mpsc::Receiver<Input>,
-    /// Requests and reports.
-    pub requests: mpsc::Receiver<Input>,
+    /// Requests and reports, each with when it was offered: what it waits for its turn belongs to the time of an answer.
+    pub requests: mpsc::Receiver<(Input, Instant)>,
     /// Questions: taken last.
     pub asks: mpsc::Receiver<Ask>,
 }
@@ -192,7 +193,8 @@ impl Inbox {
     /// Fire goes ahead of everything: it does not wait behind a queue of cards, nor is it dropped with them.
     #[must_use]
     pub fn offer(&self, input: Input) -> bool {
-        let Input::Report { portal, mut report } = input else { return self.requests.try_send(input).is_ok() };
+        let offered = |input| self.requests.try_send((input, Instant::now())).is_ok();
+        let Input::Report { portal, mut report } = input else { return offered(input) };
         if report.fire == Some(true) {
             let fire = PortalReport { fire: report.fire, fire_over: report.fire_over, ..PortalReport::default() };
             let fire = Input::Report { portal: portal.clone(), report: fire };
@@ -201,7 +203,7 @@ impl Inbox {
                 (report.fire, report.fire_over) = (None, false);
             }
         }
-        report == PortalReport::default() || self.requests.try_send(Input::Report { portal, report }).is_ok()
+        report == PortalReport::default() || offered(Input::Report { portal, report })
     }
 
     /// Asks a question. Fails when the gateway task has ended.

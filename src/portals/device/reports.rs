@@ -136,13 +136,13 @@ mod tests {
 
     fn make_room(taken: &mut InboxReceiver, places: usize) {
         for _ in 0..places {
-            assert!(matches!(taken.requests.try_recv(), Ok(Input::Request(_))));
+            assert!(matches!(taken.requests.try_recv(), Ok((Input::Request(_), _))));
         }
     }
 
     /// What came after the queue of cards.
     fn rest(taken: &mut InboxReceiver) -> Vec<Input> {
-        let all = std::iter::from_fn(|| taken.requests.try_recv().ok());
+        let all = std::iter::from_fn(|| Some(taken.requests.try_recv().ok()?.0));
         all.skip_while(|input| matches!(input, Input::Request(r) if r.portal == "gate")).collect()
     }
 

@@ -115,7 +115,7 @@ async fn undecided() -> (SharedLine, Arc<PortalSession>, crate::gateway::ports::
     line.put(&rtu_frame(UNIT, &Request::WriteRegisters { address: 0, values }.encode())).await;
     let mut answers = grants(&[], |_| None);
     let denied = loop {
-        if let Some(order) = answers(&taken.requests.recv().await.unwrap()) {
+        if let Some(order) = answers(&taken.requests.recv().await.unwrap().0) {
             break order;
         }
     };
@@ -200,7 +200,8 @@ async fn the_uid_of_a_card_is_no_request_in_whatever_frame_it_travels() {
                 line.port.write_all(bytes).await.unwrap();
             }
             sleep(Duration::from_millis(900)).await;
-            let taken = std::iter::from_fn(|| taken.urgent.try_recv().or_else(|_| taken.requests.try_recv()).ok());
+            let taken =
+                std::iter::from_fn(|| taken.urgent.try_recv().ok().or_else(|| Some(taken.requests.try_recv().ok()?.0)));
             let fires = taken.filter(|input| matches!(input, crate::access::input::Input::Report { report, .. } if report.fire == Some(true)));
             assert_eq!(fires.count(), 0, "{which}, in pieces of {piece}");
         }

@@ -352,7 +352,7 @@ async fn a_cut_that_follows_a_grant_ends_it_although_the_controller_was_not_answ
     let orders = async {
         loop {
             // Both come before the task that waits for the answer runs.
-            if let Some(order) = answers()(&taken.requests.recv().await.unwrap()) {
+            if let Some(order) = answers()(&taken.requests.recv().await.unwrap().0) {
                 session.execute(order);
                 return session.execute(PortalOrder::Cut { portal: "power".parse().unwrap(), reason: "replaced" });
             }

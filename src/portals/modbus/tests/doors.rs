@@ -97,7 +97,7 @@ async fn a_card_that_does_not_fit_the_inbox_is_requested_again_and_its_reader_ke
     sleep(ms(1000)).await;
     let released = || line.received().iter().any(|(_, _, r)| *r == Request::WriteRegister { address: 1000, value: 0 });
     let mut requests = || {
-        let taken = std::iter::from_fn(|| taken.requests.try_recv().ok());
+        let taken = std::iter::from_fn(|| Some(taken.requests.try_recv().ok()?.0));
         taken.filter(|input| matches!(input, Input::Request(_))).count()
     };
     assert!(!released(), "it was accepted and nobody was asked");

@@ -220,7 +220,7 @@ impl Gateway {
             loop {
                 let input = tokio::select! {
                     Some(input) = taken.urgent.recv() => input,
-                    Some(input) = taken.requests.recv() => input,
+                    Some((input, _)) = taken.requests.recv() => input,
                     else => return,
                 };
                 if let (Input::Request(input::Request { portal, .. }) | Input::Report { portal, .. }, Some(order)) =

@@ -114,7 +114,7 @@ async fn a_report_has_what_is_needed_to_find_a_fault_and_no_card_no_holder_and_n
         ("configuration", "id = \"door-412\""),
         ("check", "portals: 1 gate(s), 1 door(s), 1 power box(es)"),
         ("status", "\"uid\":\"…E5F6\""),
-        ("status", "…8671"),
+        ("status", "`contact`: `open` or `closed` is wanted, got text of 11 characters"),
         ("ready", "ready"),
         ("metrics", "dormgate_decisions_total{"),
         ("store", "bytes free on the disk"),

@@ -23,6 +23,8 @@ pub struct Session {
     pub queue: VecDeque<Packet>,
     pub in_flight: Vec<Packet>,
     pub connected: bool,
+    /// The gateway has subscribed with QoS 0.
+    pub unacknowledged: bool,
 }
 
 /// A message on its way to an office.
@@ -69,6 +71,7 @@ impl Broker {
             if to.is_some_and(|to| *to != gateway) {
                 continue;
             }
+            let once = once || self.sessions[&gateway].unacknowledged;
             let id = if once { 0 } else { self.id() };
             let session = self.sessions.get_mut(&gateway).unwrap();
             if !once || session.connected {
@@ -81,10 +84,13 @@ impl Broker {
     /// The next message for a gateway that is connected.
     pub fn next(&mut self, gateway: &GatewayId) -> Option<Packet> {
         let session = self.sessions.get_mut(gateway).unwrap();
-        if !session.connected || session.in_flight.len() >= IN_FLIGHT_MAX {
+        if !session.connected {
             return None;
         }
-        let packet = session.queue.pop_front()?;
+        // What is not acknowledged waits for nobody's acknowledgement.
+        let full = session.in_flight.len() >= IN_FLIGHT_MAX;
+        let place = session.queue.iter().position(|packet| !full || packet.id == 0)?;
+        let packet = session.queue.remove(place)?;
         if packet.id > 0 {
             session.in_flight.push(packet.clone());
         }

@@ -51,6 +51,8 @@ pub struct Run {
     held: HashMap<Receipt, u64>,
     pub outbox: VecDeque<Outgoing>,
     receipts: u64,
+    /// It subscribes with QoS 0 while nothing can be written.
+    pub unacknowledged: bool,
     messages: u64,
     boot: String,
 }
@@ -126,6 +128,7 @@ impl Run {
             outbox,
             boot,
             receipts: 0,
+            unacknowledged: false,
             messages: 0,
         };
         (run, Found { integrity, issues })
@@ -228,6 +231,10 @@ impl Run {
                     let is_older = |body: &[u8]| up::decode::<Resync>(body).unwrap().stream == resync.stream;
                     self.outbox.retain(|(what, body, _)| *what != Up::Resync || !is_older(body));
                     (Up::Resync, up::encode(&**resync))
+                }
+                UplinkOrder::Unacknowledged(yes) => {
+                    self.unacknowledged = *yes;
+                    continue;
                 }
                 UplinkOrder::State(_) | UplinkOrder::Streams(_) => continue,
             };

@@ -191,9 +191,11 @@ impl Life {
     pub fn send_up(&mut self, place: usize) {
         let now = self.instant();
         let site = &mut self.sites[place];
-        if !self.broker.sessions[&site.id].connected {
+        let session = self.broker.sessions.get_mut(&site.id).unwrap();
+        if !session.connected {
             return;
         }
+        session.unacknowledged = site.run.unacknowledged;
         while let Some((what, body, id)) = site.run.outbox.pop_front() {
             for up in &mut self.broker.up {
                 up.push_back((site.id.clone(), what, body.clone()));

@@ -148,6 +148,22 @@ async fn there(path: &Path) {
     timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("nothing listens at `{}`", path.display()));
 }
 
+/// The first command of the README, which has the broker and everything else in one process.
+#[tokio::test]
+async fn the_demo_does_all_its_steps_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_dormgate"));
+    demo.args(["demo", "--once"]).env("TMPDIR", dir.path()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(PATIENCE, demo.output()).await.unwrap().unwrap();
+    let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{printed}");
+    let marks = printed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let (done, failed): (Vec<_>, Vec<_>) =
+        marks.filter(|mark| ["ok", "FAILED"].contains(mark)).partition(|m| *m == "ok");
+    assert_eq!((done.len(), failed.len()), (28, 0), "{printed}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "its directory is removed");
+}
+
 #[tokio::test]
 async fn a_card_is_enrolled_used_replaced_and_refused() {
     let trial = Trial::with_a_center().await;

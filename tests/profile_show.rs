@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use dormgate::profile::{SHIPPED, shipped};
+use dormgate::profile::{SHIPPED, mqtt, shipped};
 
 /// What the command prints on stdout and stderr, and its exit code. It is run in `tests/profiles`.
 fn profile(words: &[&str]) -> (String, String, Option<i32>) {
@@ -26,6 +26,10 @@ fn all_that_an_installer_needs_of_a_profile_is_shown() {
         ("generic-power-box", "generic-power-box"),
         ("waveshare-relay-8ch", "waveshare-relay-8ch"),
         ("wiegand-converter.toml", "wiegand-converter"),
+        ("esphome-tag", "esphome-tag"),
+        ("shelly-gen2", "shelly-gen2"),
+        ("tasmota-wiegand26", "tasmota-wiegand26"),
+        ("zigbee2mqtt-contact", "zigbee2mqtt-contact"),
     ] {
         let wanted = std::fs::read_to_string(profiles().join(format!("shown/{shown}.txt"))).unwrap();
         let (output, wrong, code) = profile(&["show", named]);
@@ -47,6 +51,45 @@ fn each_point_and_each_request_of_every_profile_is_shown() {
         let requests = profile.polls.iter().flat_map(|poll| &poll.reads);
         for request in requests.chain(&profile.output.iter().map(|output| output.off(0)).collect::<Vec<_>>()) {
             assert!(output.lines().any(|line| line.contains(&request.to_string())), "{id}: {request}\n{output}");
+        }
+    }
+}
+
+#[test]
+fn each_place_each_value_and_each_order_of_every_mqtt_profile_is_shown() {
+    for (id, _) in mqtt::SHIPPED {
+        let shown = dormgate::profile::show_text(id).unwrap();
+        let profile = mqtt::shipped(id).unwrap();
+        let names = mqtt::Names { topic: "NAME", channel: 0 };
+        let (reader, output) = (profile.reader.map(|of| of.of(names)), profile.output.map(|of| of.of(names)));
+        let meter = profile.meter.map(|of| of.of(names));
+        let states = output.iter().flat_map(|of| of.state.clone());
+        let available = profile.available.iter().map(|of| of.is.of(names));
+        let two: Vec<mqtt::Two> =
+            available.chain(profile.inputs.iter().map(|of| of.is.of(names))).chain(states).collect();
+        let mut places: Vec<_> = two.iter().map(|of| (&of.place, vec![&of.yes, &of.no])).collect();
+        places.extend(reader.iter().map(|of| (&of.place, vec![])));
+        places.extend(reader.iter().filter_map(|of| of.removed.as_ref()).map(|(place, _)| (place, vec![])));
+        let numbers = meter.iter().flat_map(|of| [&of.power, &of.energy]).flatten();
+        places.extend(numbers.map(|(place, _)| (place, vec![])));
+        for (place, values) in places {
+            let at = place.at.as_ref().map_or("the text".to_owned(), |at| format!("`{at}`"));
+            let is_here = |line: &&str| line.contains(&format!("{at} of `{}`", place.topic));
+            let line = shown.lines().find(is_here).unwrap_or_default();
+            let values = values.iter().map(|value| format!("`{value}` is "));
+            let only = place.only.iter().map(|(at, is)| format!("where `{at}` is `{is}`"));
+            assert!(
+                values.chain(only).all(|text| line.contains(&text)) && !line.is_empty(),
+                "{id}: {place:?}\n{shown}"
+            );
+        }
+
+        let pulse = output.iter().filter_map(|of| Some(of.pulse(3000)?.0));
+        let orders = output.iter().flat_map(|of| [Some(&of.on), Some(&of.off), of.confirm.query.as_ref()]);
+        let orders = orders.flatten().cloned().chain(pulse).flat_map(|order| [order.topic, order.payload]);
+        let hints = profile.caveats.iter().map(|caveat| format!("hint: {caveat}\n"));
+        for text in orders.chain(hints).chain(profile.setup.iter().map(|line| names.fill(line))) {
+            assert!(shown.contains(&text), "{id}: {text}\n{shown}");
         }
     }
 }

@@ -77,7 +77,8 @@ fn reader(reader: &Reader) -> Vec<String> {
         ),
     });
     let removed = reader.removed.iter();
-    lines.extend(removed.map(|(at, is)| format!("  it has left at once when {} is `{is}`", place(at))));
+    let shown = |is: &str| if is.is_empty() { "empty".to_owned() } else { format!("`{is}`") };
+    lines.extend(removed.map(|(at, is)| format!("  it has left at once when {} is {}", place(at), shown(is))));
     if reader.removed_repeats {
         lines.push("  it repeats that, too: the first card after a silence is reported, and not presented".to_owned());
     }

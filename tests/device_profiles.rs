@@ -1,13 +1,24 @@
-//! Every shipped profile against its golden frames or messages.
+//! Every shipped profile against its golden frames or messages; and what the simulated device of each MQTT profile publishes first.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "support/brokers.rs"]
+mod brokers;
 #[path = "support/golden.rs"]
 mod golden;
 #[path = "support/messages.rs"]
 mod messages;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use brokers::{connected, message, setup};
+use dormgate::config::MqttPart;
+use dormgate::mqtt::LinkSpec;
 use dormgate::profile::mqtt;
 use dormgate::profile::{Pulse, SHIPPED, Trigger, check_text, read, shipped};
+use dormgate::workbench::mqtt::profiled::SimulatedDevice;
 use messages::Sent;
 use serde_json::Value;
 
@@ -193,4 +204,135 @@ fn each_usual_error_at_a_device_is_among_the_golden_messages_of_every_mqtt_profi
         }
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// What a simulated device called `hall` publishes first, and then when a card is presented or a value is set. `T` is the time.
+type Simulated = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+
+const TASMOTA: &str = "tele/hall/LWT Online";
+const ESPHOME: &str = "hall/status online";
+const SHELLY: &str = "hall/online true";
+const BRIDGE: &str = r#"zigbee2mqtt/bridge/state {"state":"online"}"#;
+const ZIGBEE: &str = r#"zigbee2mqtt/hall/availability {"state":"online"}"#;
+
+/// Written from the documents of the devices, as the golden messages are.
+const SIMULATED: &[Simulated] = &[
+    ("esphome-lock", &[ESPHOME, "hall/lock/lock_1/state LOCKED"], &[("relay 1", "hall/lock/lock_1/state UNLOCKED")]),
+    ("esphome-switch", &[ESPHOME, "hall/switch/relay_1/state OFF"], &[("relay 1", "hall/switch/relay_1/state ON")]),
+    ("esphome-tag", &[ESPHOME, r#"hall/tag {"uid":""}"#], &[("card", r#"hall/tag {"uid":"1EA68671"}"#)]),
+    ("esphome-wiegand26", &[ESPHOME], &[("card", r#"hall/tag {"uid":10913393}"#)]),
+    ("esphome-wiegand34", &[ESPHOME], &[("card", r#"hall/tag {"uid":514229873}"#)]),
+    (
+        "shelly-gen2",
+        &[
+            SHELLY,
+            r#"hall/events/rpc {"params":{"switch:0":{"output":false}}}"#,
+            r#"hall/status/switch:0 {"output":false}"#,
+            r#"dormgate-hall/rpc {"result":{"id":0,"output":false}}"#,
+        ],
+        &[
+            ("relay 1", r#"hall/events/rpc {"params":{"switch:0":{"output":true}}}"#),
+            ("power 41.5", r#"hall/status/switch:0 {"apower":41.5}"#),
+            ("energy 3", r#"hall/status/switch:0 {"aenergy":{"total":3000.0}}"#),
+        ],
+    ),
+    ("shelly-gen2-button", &[SHELLY], &[("exit_button 1", r#"hall/status/input:0 {"state":true}"#)]),
+    ("shelly-gen2-contact", &[SHELLY], &[("contact_open 1", r#"hall/status/input:0 {"state":false}"#)]),
+    ("tasmota-pn532", &[TASMOTA], &[("card", r#"tele/hall/SENSOR {"PN532":{"UID":"1EA68671"},"Time":"T"}"#)]),
+    ("tasmota-rc522", &[TASMOTA], &[("card", r#"tele/hall/SENSOR {"RC522":{"UID":"1EA68671"},"Time":"T"}"#)]),
+    ("tasmota-rdm6300", &[TASMOTA], &[("card", r#"tele/hall/SENSOR {"RDM6300":{"UID":"1EA68671"},"Time":"T"}"#)]),
+    (
+        "tasmota-relay",
+        &[TASMOTA, r#"stat/hall/RESULT {"POWER1":"OFF"}"#, r#"stat/hall/RESULT {"POWER":"OFF"}"#],
+        &[
+            ("relay 1", r#"stat/hall/RESULT {"POWER1":"ON"}"#),
+            ("power 41.5", r#"tele/hall/SENSOR {"ENERGY":{"Power":41.5}}"#),
+            ("energy 3", r#"tele/hall/SENSOR {"ENERGY":{"Total":3.0}}"#),
+        ],
+    ),
+    (
+        "tasmota-wiegand26",
+        &[TASMOTA],
+        &[("card", r#"tele/hall/SENSOR {"Time":"T","Wiegand":{"Size":26,"UID":10913393}}"#)],
+    ),
+    (
+        "tasmota-wiegand34",
+        &[TASMOTA],
+        &[("card", r#"tele/hall/SENSOR {"Time":"T","Wiegand":{"Size":34,"UID":514229873}}"#)],
+    ),
+    (
+        "zigbee2mqtt-contact",
+        &[BRIDGE, ZIGBEE],
+        &[
+            ("contact_open 1", r#"zigbee2mqtt/hall {"contact":false}"#),
+            ("tamper 1", r#"zigbee2mqtt/hall {"tamper":true}"#),
+        ],
+    ),
+    (
+        "zigbee2mqtt-lock",
+        &[BRIDGE, ZIGBEE, r#"zigbee2mqtt/hall {"state":"LOCK"}"#],
+        &[("relay 1", r#"zigbee2mqtt/hall {"state":"UNLOCK"}"#)],
+    ),
+    (
+        "zigbee2mqtt-plug",
+        &[BRIDGE, ZIGBEE, r#"zigbee2mqtt/hall {"state":"OFF"}"#],
+        &[
+            ("relay 1", r#"zigbee2mqtt/hall {"state":"ON"}"#),
+            ("power 41.5", r#"zigbee2mqtt/hall {"power":41.5}"#),
+            ("energy 3", r#"zigbee2mqtt/hall {"energy":3.0}"#),
+        ],
+    ),
+];
+
+/// What can be done at a simulated device of this profile.
+fn points(profile: &mqtt::Profile) -> BTreeSet<String> {
+    let has = |has: bool, points: &[&str]| points.iter().filter(|_| has).map(ToString::to_string).collect::<Vec<_>>();
+    let inputs = profile.inputs.iter().map(|input| input.kind.to_string());
+    let parts = [
+        has(profile.reader.is_some(), &["card"]),
+        has(profile.output.is_some(), &["relay"]),
+        has(profile.meter.is_some(), &["power", "energy"]),
+    ];
+    parts.concat().into_iter().chain(inputs).collect()
+}
+
+#[tokio::test]
+async fn the_simulated_device_of_every_mqtt_profile_publishes_its_state_and_then_what_is_done_at_it() {
+    assert!(SIMULATED.iter().map(|(id, ..)| *id).eq(mqtt::SHIPPED.iter().map(|(id, _)| *id)), "each profile is a row");
+    for (id, first, done) in SIMULATED {
+        let profile = mqtt::shipped(id).unwrap();
+        let there = done.iter().map(|(doing, _)| doing.split(' ').next().unwrap().to_owned());
+        assert_eq!(there.collect::<BTreeSet<_>>(), points(&profile), "{id}");
+        let broker = dormgate::workbench::broker::Broker::start().await.unwrap();
+        let mut spy = connected(&broker.url(), "spy", setup(&["#"])).await;
+        let mut next = async || {
+            let sent = message(&mut spy).await;
+            if let Some(token) = sent.ack {
+                spy.ack(token);
+            }
+            let text = format!("{} {}", sent.topic, String::from_utf8(sent.payload).unwrap());
+            let Some((before, time)) = text.split_once("\"Time\":\"") else { return text };
+            format!("{before}\"Time\":\"T\"{}", time.split_once('"').unwrap().1)
+        };
+        let part = MqttPart { topic: "hall".into(), profile: Arc::new(profile), channel: 0 };
+        let link = LinkSpec::plain(vec![broker.url()], "hall");
+        let device = SimulatedDevice::start(link, "hall", &[&part]).unwrap();
+        for wanted in *first {
+            assert_eq!(next().await, *wanted, "{id}");
+        }
+        for (doing, wanted) in *done {
+            match doing.split_once(' ') {
+                None => device.present("1EA68671".parse().unwrap()).await,
+                Some((point, value)) => drop(device.set(point, 0, value.parse().unwrap()).await.unwrap()),
+            }
+            let mut came = Vec::new();
+            while came.last().is_none_or(|last| last != wanted) {
+                // Before it come the states of its further channels.
+                came.push(next().await);
+                assert!(came.len() < 64, "{id}: {doing}: {came:?}");
+            }
+        }
+        device.stop().await;
+        broker.stop().await;
+    }
 }

@@ -83,10 +83,23 @@ fn the_package_is_sound_and_leaves_what_is_the_sites_until_it_is_purged() {
         "usr/share/dormgate/devices/waveshare-relay-8ch.toml",
         "usr/share/dormgate/devices/mqtt/shelly-gen2.toml",
         "usr/share/man/man1/dormgate-check.1.gz",
-        "usr/share/bash-completion/completions/dormgate",
         "usr/share/doc/dormgate/copyright",
     ] {
         assert!(root.path(part).is_file(), "{part}");
+    }
+    // Each shell reads a file of its own.
+    for (shell, begins, knows) in [
+        ("bash-completion/completions/dormgate", "_dormgate() {", "dormgate__subcmd__status"),
+        ("zsh/vendor-completions/_dormgate", "#compdef dormgate\n", "'status:"),
+        ("fish/vendor_completions.d/dormgate.fish", "# ", "-a \"status\""),
+    ] {
+        let text = fs::read_to_string(root.path("usr/share").join(shell)).unwrap();
+        assert!(text.starts_with(begins) && text.contains(knows), "{shell}");
+    }
+    // What a site puts into the broker: as in the sources.
+    for snippet in ["mosquitto.conf", "mosquitto-2.1.conf", "mosquitto.acl"] {
+        let sources = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(snippet)).unwrap();
+        assert_eq!(fs::read(root.path("usr/share/doc/dormgate").join(snippet)).unwrap(), sources, "{snippet}");
     }
     assert!(fs::read_to_string(root.path("etc/passwd")).unwrap().contains("dormgate"), "its user is made");
     let config = root.path("etc/dormgate/dormgate.toml");

@@ -176,9 +176,9 @@ fn confirmation(portal: &PortalProof) -> String {
 
 /// Some lines a gateway, and the sum; done only if the card is dead everywhere and every portal has confirmed it.
 fn report(uid: CardUid, proofs: &[Proof]) -> Exit {
-    proofs.iter().flat_map(Proof::lines).for_each(|line| {
+    for line in proofs.iter().flat_map(Proof::lines) {
         print_line(line);
-    });
+    }
     let count = |is: fn(&State) -> bool| proofs.iter().filter(|proof| is(&proof.state)).count();
     let dead = count(|state| matches!(state, State::Dead(_)));
     let open = count(|state| matches!(state, State::Opens(_)));

@@ -25,8 +25,8 @@ use crate::wire::allowed::OpName;
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::ops::name_of;
 
-/// Wrong tokens from one address in a minute. Beyond, none is looked at until the minute is over, the right one neither: among answers of
-/// 429 whoever guesses would see it. Sessions go on. A request without a token guesses nothing and does not count.
+/// Wrong tokens from one address in a minute; beyond, more of them are answered 429 without being looked at. A right token is always
+/// taken, because several clients may share the address of a proxy.
 const WRONG_A_MINUTE_MAX: u32 = 30;
 
 /// The cookie of a session. That of a gateway's console has another name, because a browser sends a cookie to every port of a machine.
@@ -69,12 +69,6 @@ impl Doorkeeper {
     }
 
     pub(super) fn client(&self, token: Option<&str>, from: Option<IpAddr>) -> Result<Arc<ClientSpec>, Failure> {
-        if token.is_some() && self.wrong.are_too_many(from) {
-            self.metrics.wrong_tokens.inc();
-            let message =
-                format!("more than {WRONG_A_MINUTE_MAX} wrong tokens in a minute from this address; wait a minute");
-            return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", message));
-        }
         let presented = hash(token.unwrap_or_default());
         // Every client is compared, also after one was found.
         let is = |known: &[u8; 32]| bool::from(known.as_slice().ct_eq(presented.as_slice()));
@@ -88,9 +82,12 @@ impl Doorkeeper {
             return Ok(client);
         }
         self.metrics.wrong_tokens.inc();
-        if token.is_some() {
-            self.wrong.count(from);
+        if self.wrong.are_too_many(from) {
+            let message =
+                format!("more than {WRONG_A_MINUTE_MAX} wrong tokens in a minute from this address; wait a minute");
+            return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", message));
         }
+        self.wrong.count(from);
         let what = if token.is_some() { "the token is of no client" } else { "a token is needed" };
         let message = format!("{what}; send `Authorization: Bearer TOKEN` with a token of `[[client]]`");
         Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message))

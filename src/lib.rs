@@ -41,6 +41,9 @@ pub mod access;
 pub mod browser;
 #[cfg(any(feature = "workbench", feature = "center"))]
 pub mod center;
+#[cfg(test)]
+#[path = "../tests/support/chinese.rs"]
+mod chinese;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,6 +1,8 @@
 //! What a connection does when the broker does what no broker should.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+#[path = "support/chinese.rs"]
+mod chinese;
 #[path = "support/scripted.rs"]
 mod scripted;
 
@@ -253,7 +255,9 @@ async fn a_missing_tls_file_is_named() {
 
 /// What is wrong with the broker, by name.
 fn faults(numbers: &LinkMetrics) -> Vec<BrokerFault> {
-    numbers.faults.all().into_iter().map(|(fault, _)| fault).collect()
+    let all = numbers.faults.all();
+    all.iter().for_each(|(_, detail)| chinese::is_in_chinese(detail));
+    all.into_iter().map(|(fault, _)| fault).collect()
 }
 
 #[tokio::test]

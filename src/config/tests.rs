@@ -75,6 +75,7 @@ fn shown(site: &Site, dir: &Path) -> String {
         });
     }
     lines.push(format!("insecure {:?}", site.insecure));
+    site.insecure.iter().for_each(|detail| crate::chinese::is_in_chinese(detail));
     lines.join("\n").replace(&dir.display().to_string(), "DIR") + "\n"
 }
 

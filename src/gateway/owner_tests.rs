@@ -309,6 +309,7 @@ fn a_disk_that_does_not_answer_is_no_ready_gateway_until_something_is_durable_ag
     let durable = || StoreEvent::Durable { through: 1, took: Duration::ZERO };
     core.store_event(StoreEvent::Stalled { for_ms: 2_000 }, at(0));
     let why = readiness.reasons();
+    why.iter().for_each(|why| crate::chinese::is_in_chinese(why));
     assert!(matches!(&why[..], [why] if why.contains("2000 ms") && why.contains("dmesg")), "{why:?}");
     core.store_event(durable(), at(10));
     assert_eq!(readiness.reasons(), Vec::<String>::new());

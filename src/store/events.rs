@@ -371,6 +371,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_issue_stands_in_chinese_on_a_page_in_chinese() {
+        let text = || "f-1.dg".to_owned();
+        let (n, from, to) = (1, 2, 3);
+        let all = [
+            RecoveryIssue::GenerationSetAside { name: text(), why: text() },
+            RecoveryIssue::GenerationUnreadable { name: text(), why: text() },
+            RecoveryIssue::TornTail { segment: text(), bytes: 4 },
+            RecoveryIssue::BadBytes { segment: text(), from, to },
+            RecoveryIssue::SegmentUnreadable { segment: text(), why: text() },
+            RecoveryIssue::NotApplied { n, why: text() },
+            RecoveryIssue::OutOfOrder { n },
+            RecoveryIssue::ChainBroken { n },
+            RecoveryIssue::Lost { from, to },
+            RecoveryIssue::AuditLost { from, to },
+            RecoveryIssue::KnownLoss { from, to },
+            RecoveryIssue::MarkUnreadable,
+            RecoveryIssue::InClear { segment: text() },
+            RecoveryIssue::NotOurs { file: text(), why: text() },
+            RecoveryIssue::ReserveReleased,
+            RecoveryIssue::NotWritable { why: text() },
+            RecoveryIssue::NotThere { why: text() },
+            RecoveryIssue::CursorNotWritten { why: text() },
+        ];
+        let (issues, _) = include_str!("events.rs").split_once("impl RecoveryIssue").unwrap();
+        assert_eq!(all.len(), issues.matches("#[error(").count(), "one is missing here");
+        all.iter().for_each(|issue| crate::chinese::is_in_chinese(&issue.to_string()));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_write_that_hangs_is_reported_while_it_hangs() {
         let (outbox, mut events) = channel(true);

@@ -186,7 +186,9 @@ mod tests {
     }
 
     fn faults(watch: &BrokerWatch) -> Vec<BrokerFault> {
-        watch.metrics.faults.all().into_iter().map(|(fault, _)| fault).collect()
+        let all = watch.metrics.faults.all();
+        all.iter().for_each(|(_, detail)| crate::chinese::is_in_chinese(detail));
+        all.into_iter().map(|(fault, _)| fault).collect()
     }
 
     fn later(now: Instant, s: u64) -> Instant {

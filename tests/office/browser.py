@@ -244,7 +244,7 @@ def wrong_input(browser):
         assert console.published() == before, console.published()
         # A text that names nothing, and one that cannot.
         page = console.open("card")
-        for text, part in [("h-9", {"en": "Nothing was published", "zh": "没有关于"}), ("a/b?", {"en": "neither a card nor a holder", "zh": "neither"})]:
+        for text, part in [("h-9", {"en": "Nothing was published", "zh": "没有关于"}), ("a/b?", {"en": "neither a card nor a holder", "zh": "既不是卡号"})]:
             page.locator("input[name=text]").fill(text)
             page.keyboard.press("Enter")
             expect(page.locator("main .said")).to_contain_text(part[language])

@@ -232,7 +232,7 @@ fn an_alarm_about_the_clock_ends_when_it_is_trusted_or_synchronised_again() {
     assert_eq!(w.input(Input::Clock(ClockChange::Untrusted)).alarms(), [clock]);
     assert_eq!(w.input(Input::Clock(ClockChange::Step { by_ms: 5 })).ended(), [], "it is not trusted yet");
     // The system has not synchronised it either, which is another thing.
-    let detail = "the system last synchronised its clock at 2026-09-01T00:00:00.000Z".to_owned();
+    let detail = "the system last synchronised its clock at 2026-09-01T00:00:00.000Z, more than a day ago; look at its network and `timedatectl timesync-status`".to_owned();
     assert_eq!(w.input(Input::Alarm { kind: clock, portal: None, detail }).alarms(), [clock]);
     assert_eq!(open(&w).len(), 2);
     let seen = w.input(trusted());
@@ -256,8 +256,12 @@ fn an_alarm_about_the_clock_ends_when_it_is_trusted_or_synchronised_again() {
 fn an_alarm_that_the_store_is_not_written_ends_when_it_is() {
     let mut w = World::new();
     let trouble = |detail: String| Input::Alarm { kind: AlarmKind::Store, portal: None, detail };
-    for begins in STORE_WRITES {
-        assert_eq!(w.input(trouble(format!("{begins}: 3"))).alarms(), [AlarmKind::Store]);
+    let rests = [
+        " (full); decisions go on, nothing is acknowledged; make the disk writable",
+        " for 3 ms: the disk does not answer; decisions go on, nothing is acknowledged; look at the disk and what the kernel reports of it (`dmesg`)",
+    ];
+    for (begins, rest) in STORE_WRITES.into_iter().zip(rests) {
+        assert_eq!(w.input(trouble(format!("{begins}{rest}"))).alarms(), [AlarmKind::Store]);
         assert_eq!(open(&w).len(), 1, "{begins}");
         assert_eq!(w.input(Input::StoreWorks).ended(), [AlarmKind::Store], "{begins}");
         assert_eq!(w.input(Input::StoreWorks).ended(), []);
@@ -275,10 +279,10 @@ fn a_release_that_fails_is_in_the_audit_each_time_and_its_alarm_ends_with_one_th
     let ended = |failed: Option<&str>| Input::Released { portal: name("door-412"), failed: failed.map(str::to_owned) };
     for (round, alarms) in [(0, vec![AlarmKind::PortalOffline]), (1, vec![])] {
         assert_eq!(w.present("door-412", "A"), "granted");
-        let seen = w.input(ended(Some("the relay reads off")));
+        let seen = w.input(ended(Some("the relay reads off after it took the pulse")));
         let event = &seen.records().next().unwrap().event;
         assert_eq!((event.kind(), event.body.uid()), (EventKind::NotTaken, Some(uid("A"))));
-        assert_eq!(event.body.detail(), "a release was not confirmed: the relay reads off");
+        assert_eq!(event.body.detail(), "a release was not confirmed: the relay reads off after it took the pulse");
         assert_eq!(seen.alarms(), alarms, "{round}");
         let over = w.input(ended(None));
         assert_eq!(over.ended(), alarms, "{round}");

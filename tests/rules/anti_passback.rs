@@ -334,7 +334,7 @@ fn forgiven_daily_at_the_set_time_also_while_the_gateway_was_away() {
 
 #[test]
 fn a_release_that_its_gate_did_not_do_does_not_count_against_the_next_one() {
-    let failed = || Input::Released { portal: name("gate-in"), failed: Some("no answer".to_owned()) };
+    let failed = || Input::Released { portal: name("gate-in"), failed: Some("not confirmed within 60 ms".to_owned()) };
     let mut w = hard();
     w.present("gate-in", "A");
     w.input(failed());

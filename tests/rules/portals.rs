@@ -361,7 +361,7 @@ fn the_engine_sleeps_when_nothing_is_to_come() {
 fn of_a_portal_of_several_devices_the_one_that_opens_it_counts_for_a_command() {
     let mut w = World::new();
     for (n, output_online, status) in [(0, false, "failed"), (1, true, "ok"), (2, false, "failed")] {
-        let cause = Some("unit 3: no reply".to_owned());
+        let cause = Some("unit 3 on `riser-2`: the reply is malformed".to_owned());
         let output_online = Some(output_online);
         w.report("door-412", PortalReport { online: Some(false), cause, output_online, ..PortalReport::default() });
         let seen = w.command(&format!("j{n}"), release("door-412"));
@@ -374,7 +374,7 @@ fn a_portal_that_reported_why_it_is_offline_is_back_when_it_reports_so_and_not_w
     let mut w = World::new();
     let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
     w.report("door-412", online(true));
-    let cause = Some("unit 3 on `riser-2`: no answer within 200 ms".to_owned());
+    let cause = Some("unit 3 on `riser-2`: no answer within 200 ms; check power, wiring and unit number".to_owned());
     let seen = w.report("door-412", PortalReport { cause, ..online(false) });
     assert_eq!(seen.recorded(), [EventKind::PortalOffline, EventKind::Alarm]);
     // Its reader and its contact are other devices than its relay.

@@ -158,12 +158,12 @@ fn a_door_that_went_offline_while_it_stood_open_blocks_its_interlock_no_more() {
     assert_eq!(w.present("door-412", "A"), "granted");
 }
 
-/// A reader whose latch does not clear takes its portal offline; the contact of the door is read on.
+/// A reader that is out of order takes its portal offline; the contact of the door is read on.
 #[test]
 fn a_door_whose_reader_alone_is_at_fault_blocks_its_interlock_while_it_stands_open() {
     let mut w = building("door-412", |p| p.interlock = vec![name("gate-both")]);
     let offline = |w: &mut World, contact_answers| {
-        let cause = Some("the latch of the reader does not clear".to_owned());
+        let cause = Some("the line has been shut down".to_owned());
         w.report("gate-both", PortalReport { online: Some(false), cause, contact_answers, ..PortalReport::default() })
     };
     contact(&mut w, "gate-both", true);

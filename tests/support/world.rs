@@ -100,6 +100,8 @@ pub struct Snapshot<'s> {
     pub allow_shrink: bool,
 }
 
+#[path = "chinese.rs"]
+mod chinese;
 #[path = "seen.rs"]
 mod seen;
 
@@ -194,6 +196,8 @@ impl World {
     /// Takes note of what the engine recorded.
     pub fn keep(&mut self, effects: Vec<Effect>) -> Seen {
         let seen = Seen(effects);
+        let alarms = seen.0.iter().filter_map(|e| if let Effect::Alarm(alarm) = e { Some(alarm) } else { None });
+        alarms.for_each(|alarm| chinese::is_in_chinese(&alarm.detail));
         self.journal.extend(seen.records().cloned());
         seen
     }

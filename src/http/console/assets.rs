@@ -13,6 +13,7 @@ const FILES: &[File] = &[
     ("/console/doors.js", JS, include_str!("page/doors.js")),
     ("/console/charts.js", JS, include_str!("page/charts.js")),
     ("/console/facts.js", JS, include_str!("page/facts.js")),
+    ("/console/sentences.js", JS, include_str!("page/sentences.js")),
     ("/console/audit.js", JS, include_str!("page/audit.js")),
 ];
 

@@ -1,5 +1,6 @@
-// The sentences of the gateway about a fact or an alarm that are a closed set, in Chinese. Names, times and numbers in them stay as
-// they are; a sentence that is not here stays in English.
+// The sentences of the gateway about why a card is denied or not, in Chinese; of all others, see `sentences.js`. Names, times and
+// numbers in them stay as they are.
+import { inChinese } from "./sentences.js";
 import { kind, language, t, withTimes } from "./words.js";
 
 const FLAG = { lost: "挂失", frozen: "冻结", replaced: "换卡作废", cancelled: "注销" };
@@ -12,7 +13,6 @@ const suspended = of(SUSPENDED);
 
 /** Each a whole sentence, and what it is in Chinese. */
 const SENTENCES = [
-  // Why a card is denied or not
   [/^no office ever named this card$/, () => "没有任何部门登记过此卡"],
   [/^never issued$/, () => "从未发卡"],
   [/^issued to (.+)$/, (holder) => `已发给 ${holder}`],
@@ -44,19 +44,6 @@ const SENTENCES = [
   [/^in no other box, and no walking time is undercut$/, () => "不在其他取电盒中，步行时间也合理"],
   [/^(\d+) denials within (\d+) s; locked out for (\d+) s more$/, (n, s, left) => `${s} 秒内被拒 ${n} 次；还将锁定 ${left} 秒`],
   [/^(\d+) of (\d+) denials within (\d+) s$/, (n, most, s) => `${s} 秒内被拒 ${n} 次（上限 ${most} 次）`],
-  // Alarms
-  [/^the door opened and nobody had released it$/, () => "门被打开，但无人放行"],
-  [/^the door stays open$/, () => "门一直开着"],
-  [/^the housing is open$/, () => "设备外壳被打开"],
-  [/^the housing is closed again$/, () => "设备外壳已关好"],
-  [/^the portal answers again$/, () => "通道已恢复应答"],
-  [/^a dead card was presented: (\w+)$/, (flag) => `出示了已作废的卡：${FLAG[flag] ?? flag}`],
-  [/^(\d+) denials within (\d+) s(?:; (.+))?$/, (n, s, more) => `${s} 秒内被拒 ${n} 次${more ? `；${more}` : ""}`],
-  [/^the card was read here (\d+) s after it was granted at `([^`]+)`, from where the way takes (\d+) s: one of the two is a copy$/, (ago, at, s) => `此卡 ${ago} 秒前在 ${at} 通过，两地步行需 ${s} 秒：其中一张是复制卡`],
-  [/^fire input active: gates and doors are released until every input is clear and an operator resets the latch$/, () => "火警输入动作：闸机与房门已释放，直到所有输入解除并由负责人复位"],
-  [/^fire reported by a portal with `fire_input = false`: nothing is released$/, () => "此通道设置了 fire_input = false，其火警不释放任何门"],
-  [/^the store lost a part of the list of ([^;]+); nothing is granted until they are sent again: if the center of one sends nothing, have it publish a head, or remove the stream from the configuration$/, (streams) => `存储丢失了 ${streams} 的部分名单；重新收到之前一律拒绝。若其中某个中心不发送，请让它发布 head，或从配置中删除该流`],
-  [/^the box was ordered off because card (\S+) was revoked, and has not confirmed that its relay is off; it is ordered off again; go there and look$/, (uid) => `因卡 ${uid} 被撤销已下令断电，但继电器未确认断开；已再次下令，请到场查看`],
 ];
 
 /** A sentence of the gateway, in this person's language where it is a known one; its times as all others. */
@@ -66,5 +53,5 @@ export function said(sentence) {
     const found = whole.exec(sentence);
     if (found) return withTimes(words(...(found.length > 1 ? found.slice(1) : [found[0]])));
   }
-  return withTimes(sentence);
+  return withTimes(inChinese(sentence) ?? sentence);
 }

@@ -91,13 +91,13 @@ function healthTags() {
     tags.push([late || stream.missing ? "warn" : "good", `${t("list")} ${stream.name}: ${stream.age_s === undefined ? t("never") : age(stream.age_s)}${missing}`]);
   }
   const stuck = (s.not_ready ?? []).length > 0;
-  tags.push([stuck ? "bad" : "good", stuck ? s.not_ready.join("; ") : t("disk_good")]);
+  tags.push([stuck ? "bad" : "good", stuck ? s.not_ready.map(sentence).join("; ") : t("disk_good")]);
   if (s.disk_free_bytes !== undefined) tags.push([roomLook(s.disk_free_bytes), `${t("disk_free")}: ${size(s.disk_free_bytes)}`]);
   if (s.cards !== undefined) tags.push(["", `${s.cards} ${t("cards")}`]);
   if (s.audit) tags.push(["", `${t("audit_last")} ${s.audit.last}, ${t("center_has")} ${s.audit.acked}`]);
-  for (const fault of s.broker_faults ?? []) tags.push(["bad", `${fault.link}: ${fault.detail}`]);
-  for (const text of s.insecure ?? []) tags.push(["warn", `${t("insecure")}: ${text}`]);
-  for (const wrong of s.malformed ?? []) tags.push(["warn", `${wrong.portal}: ${wrong.wrong}`]);
+  for (const fault of s.broker_faults ?? []) tags.push(["bad", `${fault.link}: ${sentence(fault.detail)}`]);
+  for (const text of s.insecure ?? []) tags.push(["warn", `${t("insecure")}: ${sentence(text)}`]);
+  for (const wrong of s.malformed ?? []) tags.push(["warn", `${wrong.portal}: ${t("unreadable")} ${wrong.wrong}`]);
   for (const open of s.unconfirmed ?? []) tags.push(["bad", `${open.portal}: ${t("unconfirmed")} ${time(open.since)}`]);
   return tags;
 }

@@ -166,3 +166,14 @@ async fn what_became_of_an_order_names_where_the_relay_is() {
         log.reports(&[what, "portal=power-2 bus=riser unit=21 channel=1 function=5 address=1 "]);
     }
 }
+
+/// What goes wrong at a portal has to stand in Chinese on a page in Chinese.
+pub(super) fn shows_in_chinese(input: &Input) {
+    let (Input::Alarm { detail: cause, .. }
+    | Input::Released { failed: Some(cause), .. }
+    | Input::Report { report: PortalReport { cause: Some(cause), .. }, .. }) = input
+    else {
+        return;
+    };
+    crate::chinese::is_in_chinese(cause);
+}

@@ -228,6 +228,7 @@ impl Gateway {
                 {
                     to[portal].try_send(order).unwrap();
                 }
+                logs::shows_in_chinese(&input);
                 report.send_modify(|all| all.push(input));
             }
         });

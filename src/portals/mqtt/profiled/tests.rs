@@ -165,7 +165,14 @@ impl Rig {
 
     fn states(&mut self) -> Vec<SourceState> {
         let events = std::iter::from_fn(|| self.events.try_recv().ok());
-        events.filter_map(|event| if let Event::Source { state, .. } = event { Some(state) } else { None }).collect()
+        let states =
+            events.filter_map(|event| if let Event::Source { state, .. } = event { Some(state) } else { None });
+        let shown = |state: &SourceState| {
+            if let SourceState::Offline { cause } = state {
+                crate::chinese::is_in_chinese(cause);
+            }
+        };
+        states.inspect(shown).collect()
     }
 }
 

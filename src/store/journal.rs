@@ -44,6 +44,8 @@ pub(super) type Refused = (u64, &'static str);
 pub(super) struct Form {
     /// Length at which a segment is full, in bytes.
     pub segment_bytes: u64,
+    /// Age at which it is, by trusted time, in milliseconds.
+    pub segment_ms: i64,
     /// What the hash in place of a UID is made with; `None`: UIDs are written.
     pub hashing: Option<UidKey>,
 }
@@ -130,7 +132,8 @@ impl Journal {
 
     fn append(&mut self, first: (u64, Timestamp), bytes: &[u8]) -> io::Result<()> {
         let closing = std::mem::take(&mut lock(&self.index).close_last);
-        let room = |open: &Segment| open.length < self.form.segment_bytes && !closing;
+        let is_old = |open: &Segment| first.1.0.saturating_sub(open.trusted_at.0) >= self.form.segment_ms;
+        let room = |open: &Segment| open.length < self.form.segment_bytes && !is_old(open) && !closing;
         let segment = match self.end.open.filter(room) {
             Some(open) => self.append_to(open, bytes)?,
             None => self.begin(first, bytes)?,

@@ -33,7 +33,7 @@ const RESERVE_RETRY: Duration = Duration::from_secs(600);
 /// How often the chores are looked at without a request; the thread is idle otherwise.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Milliseconds of a day.
-const DAY_MS: i64 = 24 * 3600 * 1000;
+pub(super) const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// What goes next at the hard limit.
 enum NextRemoval {

@@ -166,6 +166,24 @@ fn old_days_are_dropped_too() {
 }
 
 #[test]
+fn where_few_events_come_one_stays_no_longer_than_a_sixteenth_beyond_its_days() {
+    let disk = MemoryDisk::new();
+    let options = Options { retain_days: 32, generation_events: 1, ..Options::default() };
+    let mut opened = Store::open_in_memory::<EventLog>(&disk, options).unwrap();
+    // One a day, of which a segment would hold twenty thousand.
+    for n in 1..=60_u8 {
+        let mut daily = soon(u64::from(n));
+        daily.event.at = Timestamp(daily.event.at.0 + i64::from(n) * 24 * 3600 * 1000);
+        opened.0.append(vec![daily]);
+        opened.3.flush();
+        opened.0.set_acked(u64::from(n));
+        opened.3.chores();
+    }
+    assert!((60 - 34..=60 - 32).contains(&opened.0.first()), "{}", opened.0.first());
+    assert_eq!(verify_on(&disk).unwrap().broken, None);
+}
+
+#[test]
 fn a_wrong_number_or_an_endless_event_is_refused_and_hurts_nothing_else() {
     let disk = MemoryDisk::new();
     let mut opened = open(&disk);

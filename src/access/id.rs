@@ -97,6 +97,9 @@ pub enum UidError {
     /// Something other than hex digits and the separators `:`, `-` and space.
     #[error("a card UID is written in hex, e.g. `1EA68671` or `1E:A6:86:71`")]
     NotHex,
+    /// An odd number of hex digits, or one that stands alone between separators; carries how many there are.
+    #[error("a card UID has 8, 14 or 20 digits in hex, this has {0}")]
+    OddDigits(usize),
     /// All `00` or all `FF`: what a reader reports when it has read nothing.
     #[error("a UID of all 00 or all FF is a reader's way to report that there is no card")]
     Blank,
@@ -234,7 +237,7 @@ impl FromStr for CardUid {
             }
         }
         match high {
-            Some(_) => Err(UidError::NotHex),
+            Some(_) => Err(UidError::OddDigits(2 * bytes.len() + 1)),
             None => Self::from_bytes(&bytes),
         }
     }

@@ -58,6 +58,10 @@ pub(super) fn backup(args: &BackupArgs) -> Ended {
         }
     }
     let header = made.map_err(|error| {
+        if matches!(&error, Failed::Backup(BackupError::File { source, .. }) if source.kind() == ErrorKind::AlreadyExists) {
+            let file = args.file.display();
+            return failed(format!("`{file}` exists already; name another file, a backup replaces none"));
+        }
         print_error(&error);
         if matches!(&error, Failed::Backup(BackupError::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied) {
             print_error("the files are for the user of the service only: make the backup as root, e.g. with sudo");
@@ -75,6 +79,9 @@ pub(super) fn restore(args: &RestoreArgs) -> Ended {
     let (header, aside) = restored.map_err(|error| match error {
         BackupError::Store(StoreError::InUse(dir)) => {
             failed(format!("a gateway runs on `{}`; stop it first", dir.display()))
+        }
+        BackupError::File { path, source } if path == args.file && source.kind() == ErrorKind::NotFound => {
+            failed(format!("`{}` does not exist; name a file that `dormgate backup` made", path.display()))
         }
         error => failed(error),
     })?;

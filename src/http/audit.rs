@@ -54,7 +54,7 @@ pub(super) struct PageFor {
 /// Which events are wanted.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Filter {
-    portal: Option<PortalId>,
+    pub(super) portal: Option<PortalId>,
     uid: Option<CardUid>,
     /// The hash of `uid`, where the audit has hashes.
     hashed: Option<CardUid>,
@@ -73,6 +73,11 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(key: &str, text: Option<
 }
 
 impl Filter {
+    /// All that is of this portal.
+    pub(super) fn at(portal: PortalId) -> Self {
+        Self { portal: Some(portal), ..Self::default() }
+    }
+
     pub(super) fn of(asked: &PageFor, store: &Store) -> Result<Self, String> {
         let uid = asked.uid.as_deref().map(|text| CardUid::parse_audited(text).map_err(|e| format!("`{text}`: {e}")));
         let kind = |name: &str| {

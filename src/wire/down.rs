@@ -232,7 +232,10 @@ pub fn read_command_kind(text: &str) -> Result<CommandKind, OpError> {
         #[serde(borrow)]
         command: Cow<'t, str>,
     }
-    let Named { command } = json::read(text, Place::Message)?;
+    let known = || hint("", CommandKind::VARIANTS.iter().copied());
+    let named = json::read(text, Place::Message)
+        .map_err(|error| OpError { message: format!("{}; {}", error.message, known()), ..error });
+    let Named { command } = named?;
     command_kind(&command, text)
 }
 

@@ -333,3 +333,16 @@ proptest! {
         prop_assert_eq!(bare.at, at());
     }
 }
+
+#[test]
+fn a_command_that_is_no_text_or_that_nobody_knows_is_refused_with_those_there_are() {
+    let known = "known: release, power, query, resync, forgive";
+    for (text, what) in [
+        (r#"{"command":{},"portal":"gate-in"}"#, format!("`command`: text is wanted, got an object; {known}")),
+        (r#"{"command":null}"#, format!("`command`: is missing; add it; {known}")),
+        (r#"{"command":"zz"}"#, format!("`command`: `zz` is not a command; {known}")),
+    ] {
+        let error = read_command_kind(text).unwrap_err();
+        assert!(error.message.contains(&what), "{text}: {error:?}");
+    }
+}

@@ -81,9 +81,9 @@ def every_page(browser):
             if name == "charts":
                 expect(page.locator("svg.chart").first).to_be_visible()
             console.check(f"{name}, logged in")
-            console.long_names(name)
             if (language, size) in [("en", "screen"), ("zh", "phone")]:
                 console.picture(f"{name}-{language}-{size}")
+            console.long_names(name)
         # The other theme and the other language, by the buttons.
         page.get_by_role("button", name={"en": "Light or dark", "zh": "明暗切换"}[language]).click()
         assert page.evaluate("document.documentElement.dataset.theme") == {"light": "dark", "dark": "light"}[theme]
@@ -253,6 +253,11 @@ def as_it_happens(browser):
         expect(page.locator("[role=alert].said", has_text="`since` is later than `until`")).to_be_visible()
         expect(page.locator("caption")).to_be_empty()
     assert saved == [], saved
+    # Behind a card, what is no portal and no room is named.
+    page = console.open("card")
+    page.locator("input[name=text]").fill(f"{LOST} nowhere")
+    page.keyboard.press("Enter")
+    expect(page.locator("main .said").first).to_contain_text("nowhere is not the name of a portal or room")
     # An address that nothing made.
     for place in ["card/%", "constructor", "toString/1"]:
         page.goto(f"http://{ADDRESS}/#/{place}")
@@ -314,7 +319,7 @@ def an_order(browser):
     console.link("audit").click()
     page.locator("select[name=type]").select_option("command")
     page.get_by_role("button", name="搜索").click()
-    expect(page.locator("tbody tr").first).to_contain_text("release by 李伟 at the console")
+    expect(page.locator("tbody tr").first).to_contain_text("李伟 在控制台开门一次")
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("button", name=LOG_OUT["zh"]).click()
     console.link("doors").click()

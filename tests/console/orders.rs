@@ -198,8 +198,8 @@ async fn wrong_input_is_named_and_changes_nothing() {
         (r#"{"name":"a\nb","token":"x"}"#, "`name`: 1 to 128 printable characters"),
         (r#"{"name":"Li"}"#, "the body: `token` is missing; add it"),
         (r#"{"name":"Li","token":"x","admin":true}"#, "unknown field `admin`"),
-        ("name=Li&token=x", "the body: expected ident"),
-        ("", "the body: the JSON ends too early"),
+        ("name=Li&token=x", "the body: expected ident; send a JSON object, see deploy/console.md"),
+        ("", "the body: the JSON ends too early; send a JSON object, see deploy/console.md"),
     ] {
         let answer = rig.post("/api/v1/session", body).await;
         assert!(answer.status == 400 && answer.error().contains(part), "{body}: {}", answer.body);

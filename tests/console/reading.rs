@@ -135,6 +135,7 @@ async fn a_card_is_found_in_every_spelling_with_what_denies_it_and_which_change_
     assert_eq!((&unknown["known"], &unknown["spelling"]), (&false.into(), &"decimal".into()), "{unknown}");
     assert_eq!(unknown["others"].as_array().unwrap().len(), 1, "{unknown}");
     for (target, part) in [
+        ("text=1EA6867", "`1EA6867` is not a card UID: a card UID has 8, 14 or 20 digits in hex, this has 7"),
         ("text=card", "`card` is not a card UID: a card UID is written in hex"),
         ("text=20260819302112345678901", "student number is not the UID"),
         ("text=", "`` is not a card UID: a card UID has 4, 7 or 10 bytes, this has 0"),
@@ -277,6 +278,13 @@ async fn the_audit_is_searched_newest_first_exported_and_shown_with_its_place_in
         ("/api/v1/audit?type=revokes", "`revokes` is not a type"),
         ("/api/v1/audit?since=yesterday", "`since` `yesterday`"),
         ("/api/v1/audit?before=x", "before"),
+        ("/api/v1/charts?x=1", "`x` is not a parameter of `/api/v1/charts`, which takes none"),
+        ("/api/v1/audit?portal=gate-i", "no event names `gate-i`, and no portal is called so; did you mean `gate-in`?"),
+        (
+            "/api/v1/audit/export?format=csv&portal=nowhere",
+            "no event names `nowhere`, and no portal is called so; known: ",
+        ),
+        ("/api/v1/audit?portal=", "`portal` ``: an identifier is 1 to 64"),
         ("/api/v1/audit?foo=1", "`foo` is unknown; a filter has `portal`"),
         ("/api/v1/audit/export?format=csv&before=1", "`before` is unknown"),
         ("/api/v1/audit/event?n=1&m=2", "`m` is not a parameter"),

@@ -173,7 +173,12 @@ async fn an_old_backup_revives_no_card() {
     let file = file.to_str().unwrap();
     assert!(printed(&site, &["backup", file]).await.contains("events up to "));
     let (code, _, reported) = asked(&site, &["backup", file]).await;
-    assert!(code == Some(1) && reported.contains("exists"), "{reported}");
+    assert!(code == Some(1) && reported.contains("backup` exists already; name another file"), "{reported}");
+    let (code, _, reported) = asked(&site, &["restore", "none"]).await;
+    assert!(
+        code == Some(1) && reported.contains("`none` does not exist; name a file that `dormgate backup` made"),
+        "{reported}"
+    );
     site.report_cards(json!([reissue("h1", NEW, OLD)])).await;
     let (code, _, reported) = asked(&site, &["restore", file]).await;
     assert!(code == Some(1) && reported.contains("a gateway runs on"), "{reported}");

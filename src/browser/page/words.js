@@ -52,6 +52,7 @@ const WORDS = {
   forgive: ["Forgive", "解除反潜回"], forgive_means: ["Where the card is does not count against its next passage.", "此前的位置不再影响下次通行。"], forgive_label: ["Card UID, or * for every card", "卡号，或 * 表示全部"],
   // Card
   card_label: ["Card UID, as a reader prints it", "卡号（按读卡器所示输入）"], card_hint: ["Hex with or without separators, reversed, or a decimal number. The number printed on the card and the student number are not the UID. A portal or room after it is shown first, with why: 1EA68671 door-412.", "可输入十六进制（有无分隔符均可）、倒序或十进制。卡面印刷号与学号不是卡号。其后可加通道或房间，将首先显示并说明原因：1EA68671 door-412。"],
+  no_place: ["PLACE is not the name of a portal or room; they stand on the page Now.", "PLACE 不是通道或房间的名称；名称见“实时”页。"],
   look_up: ["Look up", "查询"], read_as: ["read as", "读作"], known: ["in the list", "在名单中"], unknown: ["not in the list", "不在名单中"], or_is_it: ["Or is it:", "或者是："],
   spelling_hex: ["hex", "十六进制"], spelling_hex_reversed: ["hex, reversed", "倒序十六进制"], spelling_decimal: ["decimal", "十进制"], spelling_decimal_reversed: ["decimal, reversed", "倒序十进制"], spelling_check_byte: ["hex with a check byte", "带校验字节"], spelling_cascade_tag: ["hex with a cascade tag", "带级联标记"],
   why: ["Why", "原因"], what_to_do: ["What to do", "处理办法"], also: ["Also against it", "其他原因"],
@@ -113,6 +114,7 @@ const REFUSALS = [
   ["is out of service; set its posture", "该通道已停用，请先恢复为刷卡通行"],
   ["nothing may be on at", "该取电盒目前不允许通电，请先解除其原因"],
   ["no fire latch is set", "没有火警锁定，无需复位；以模式设置的火警，请改设其他模式"],
+  ["no event names `", "没有此通道，也没有任何事件提到它"],
   ["no portal `", "没有配置此通道"],
   ["in force but not on disk", "指令已生效但未写入磁盘，重启后可能丢失；请检查网关磁盘后重新下达"],
   ["the gateway is stopping", "网关正在停止，请稍后再试"],

@@ -14,11 +14,12 @@ use super::board::{Frame, list};
 use super::card::named;
 use super::guard::Caller;
 use super::{Shared, asked, asked_in_part, wrong};
-use crate::access::id::HASH_PREFIX;
+use crate::access::id::{HASH_PREFIX, PortalId};
 use crate::http::api::{body, refuse};
 use crate::http::audit::{Filter, PageFor};
 use crate::store::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Store, StoredEvent};
 use crate::wire::audit::NO_HASH;
+use crate::wire::text::hint;
 use crate::wire::{csv, erased};
 
 /// Events found for one answer.
@@ -231,7 +232,40 @@ async fn filter_of(console: &Shared, uri: &Uri, other: &str) -> Result<Filter, R
     if let Some(text) = page.uid.as_deref().filter(|text| !text.starts_with(HASH_PREFIX)) {
         page.uid = Some(named(console, text).await?.to_string());
     }
-    Filter::of(&page, &console.pages.audit).map_err(wrong)
+    let filter = Filter::of(&page, &console.pages.audit).map_err(wrong)?;
+    if let Some(portal) = &filter.portal {
+        is_known(console, portal).await?;
+    }
+    Ok(filter)
+}
+
+/// Refuses a portal that neither the configuration nor any event names: an empty answer would look like a quiet portal.
+async fn is_known(console: &Shared, portal: &PortalId) -> Result<(), Response> {
+    if console.portals.iter().any(|known| known.id == *portal) {
+        return Ok(());
+    }
+    let _turn = console.turns.acquire().await.map_err(|_| stopping())?;
+    let (store, gone) = (console.pages.audit.clone(), Filter::at(portal.clone()));
+    let named = tokio::task::spawn_blocking(move || names(&store, &gone)).await;
+    if named.map_err(|error| error.to_string()).and_then(|named| named).map_err(|why| unreadable(&why))? {
+        return Ok(());
+    }
+    let hint = hint(portal.as_str(), console.portals.iter().map(|known| known.id.as_str()));
+    Err(wrong(format!("no event names `{portal}`, and no portal is called so; {hint}")))
+}
+
+/// Whether the filter admits any event. The newest first: what is asked for is seldom long ago.
+fn names(store: &Store, filter: &Filter) -> Result<bool, String> {
+    let first = store.first().max(1);
+    let mut end = store.last_durable().saturating_add(1);
+    while end > first {
+        let begin = end.saturating_sub(WINDOW).max(first);
+        if read(store, begin, end)?.iter().any(|stored| filter.admits_bytes(&stored.json)) {
+            return Ok(true);
+        }
+        end = begin;
+    }
+    Ok(false)
 }
 
 fn stopping() -> Response {

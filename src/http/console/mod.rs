@@ -107,7 +107,7 @@ pub(super) fn routes(console: Shared) -> Router {
         .route("/api/v1/now", bare(get(now)))
         .route("/api/v1/live", get(live::live))
         .route("/api/v1/card", get(card::card))
-        .route("/api/v1/charts", get(charts::charts))
+        .route("/api/v1/charts", bare(get(charts::charts)))
         .route("/api/v1/audit", get(history::search))
         .route("/api/v1/audit/export", get(history::export))
         .route("/api/v1/audit/event", get(history::event))

@@ -74,7 +74,10 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err("the body: an object in braces is wanted, got a list".to_owned());
     }
-    serde_json::from_slice(bytes).map_err(|error| format!("the body: {}", sentence(&error.to_string())))
+    serde_json::from_slice(bytes).map_err(|error| {
+        let remedy = if error.is_data() { "" } else { "; send a JSON object, see deploy/console.md" };
+        format!("the body: {}{remedy}", sentence(&error.to_string()))
+    })
 }
 
 pub(super) async fn order(

@@ -9,10 +9,12 @@ import { kind, language, meaning, remedy, t, time } from "./words.js";
 /** The portals that a name means: one, or those of a room. */
 const meant = (name) => [...state.portals.values()].filter(({ id, zone }) => [id, zone].some((one) => one?.toLowerCase() === name.toLowerCase()));
 
-/** What a person typed: the text of the card, and the portal or room after it, if that is one. Two hex digits are a byte of a UID. */
+/** What a person typed: the text of the card, and the portal or room after it, if that is one; else, what may have been meant as one.
+ * Two hex digits are a byte of a UID. */
 function read(text) {
-  const [, uid, place] = /^(.+?)\s+(\S+)$/.exec(text.trim()) ?? [];
-  return place && !/^[0-9a-f]{2}$/i.test(place) && meant(place).length > 0 ? [uid, place] : [text.trim(), ""];
+  const [, uid, place = ""] = /^(.+?)\s+(\S+)$/.exec(text.trim()) ?? [];
+  const isPlace = place && !/^[0-9a-f]{2}$/i.test(place);
+  return isPlace && meant(place).length > 0 ? [uid, place] : [text.trim(), "", isPlace ? place : ""];
 }
 
 /** From here on the last number of a revision is no place in a message: a list of the center set it, behind all ops of that message. */
@@ -28,7 +30,7 @@ export function show(main, { rest: [begun = "", at = ""] }) {
   fill(main, h("h2", null, t("page_card")), h("p", { class: "soft" }, t("card_hint")), form, result);
 
   let newest = 0;
-  async function look(uid, place) {
+  async function look(uid, place, unknown) {
     const mine = ++newest;
     // It is found again after a reload, and on the way back.
     history.replaceState(null, "", ["#/card", uid, place].filter(Boolean).map((part, n) => (n ? encodeURIComponent(part) : part)).join("/"));
@@ -37,7 +39,7 @@ export function show(main, { rest: [begun = "", at = ""] }) {
       const answer = await get("/api/v1/card", { text: uid });
       if (mine === newest) draw(answer, meant(place).map(({ id }) => id));
     } catch (error) {
-      if (mine === newest) fill(result, h("p", { class: "said bad" }, error.message));
+      if (mine === newest) fill(result, unknown && h("p", { class: "said bad" }, t("no_place").replace("PLACE", unknown)), h("p", { class: "said bad" }, error.message));
     }
   }
 

@@ -25,7 +25,11 @@ pub fn is_in_chinese(sentence: &str) {
 fn is_known(sentence: &str) -> bool {
     let found = KNOWN.iter().find_map(|(whole, nests)| Some((whole.captures(sentence)?, nests)));
     if let Some((groups, nests)) = found {
-        return !nests || is_known(&groups[groups.len() - 1]);
+        return !nests || groups.iter().last().flatten().is_some_and(|inner| is_known(inner.as_str()));
     }
-    sentence.match_indices("; ").any(|(at, _)| is_known(&sentence[..at]) && is_known(&sentence[at + 2..]))
+    let joined = |(at, between): (usize, &str)| {
+        let (first, rest) = sentence.split_at(at);
+        is_known(first) && rest.strip_prefix(between).is_some_and(is_known)
+    };
+    sentence.match_indices("; ").any(joined)
 }

@@ -45,7 +45,7 @@ pub(super) struct Form {
     /// Length at which a segment is full, in bytes.
     pub segment_bytes: u64,
     /// Age at which it is, by trusted time, in milliseconds.
-    pub segment_ms: i64,
+    pub segment_ms: u64,
     /// What the hash in place of a UID is made with; `None`: UIDs are written.
     pub hashing: Option<UidKey>,
 }
@@ -132,7 +132,7 @@ impl Journal {
 
     fn append(&mut self, first: (u64, Timestamp), bytes: &[u8]) -> io::Result<()> {
         let closing = std::mem::take(&mut lock(&self.index).close_last);
-        let is_old = |open: &Segment| first.1.0.saturating_sub(open.trusted_at.0) >= self.form.segment_ms;
+        let is_old = |open: &Segment| first.1.0.abs_diff(open.trusted_at.0) >= self.form.segment_ms;
         let room = |open: &Segment| open.length < self.form.segment_bytes && !is_old(open) && !closing;
         let segment = match self.end.open.filter(room) {
             Some(open) => self.append_to(open, bytes)?,

@@ -240,9 +240,12 @@ impl<F: Fold> Keeper<F> {
         let mut seals = self.shared.medium.seals()
             && self.sealed_from.is_some_and(|from| from <= held)
             && segments.last().is_some_and(|segment| segment.sealed);
+        // The earliest time behind it: a wrong date that was put right later makes nothing young.
+        let mut behind = now;
         for (segment, next) in segments.iter().zip(segments.iter().skip(1)).rev() {
             let last = next.first_n.saturating_sub(1);
-            let is_old = |days: u32| next.trusted_at.0 < now.0.saturating_sub(i64::from(days).saturating_mul(DAY_MS));
+            behind = behind.min(next.trusted_at);
+            let is_old = |days: u32| behind.0 < now.0.saturating_sub(i64::from(days).saturating_mul(DAY_MS));
             let may_go = last <= self.cursor && last <= held;
             let old: Vec<EventKind> =
                 kinds.iter().filter(|(_, days)| may_go && is_old(*days)).map(|(kind, _)| *kind).collect();
@@ -392,11 +395,12 @@ impl<F: Fold> Keeper<F> {
             let index = lock(&self.shared.index);
             (index.segments.clone(), index.last, index.trusted_at)
         };
-        let [oldest, next, ..] = segments.as_slice() else { return None };
+        let [oldest, later @ ..] = segments.as_slice() else { return None };
+        let (next, behind) = (later.first()?, later.iter().map(|segment| segment.trusted_at).min()?);
         let last = next.first_n.saturating_sub(1);
         let may_go = last <= self.cursor && last <= held;
         let is_beyond = may_go
-            && (next.trusted_at.0 < trusted_at.0.saturating_sub(age_ms)
+            && (behind.0 < trusted_at.0.saturating_sub(age_ms)
                 || self.counts.follow_oldest(options.retain_events, medium, &segments, newest));
         is_beyond.then_some(oldest.first_n)
     }

@@ -121,7 +121,7 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
     let index = Arc::new(Mutex::new(Index { segments, last, trusted_at: end.place.trusted_at, close_last: false }));
     let hashing = options.uid_key.clone().filter(|_| options.hash_uids);
     // Whole segments go, so an event stays no longer than this beyond `retain_days`, also in a building where few come.
-    let segment_ms = (i64::from(options.retain_days) * DAY_MS / 16).max(DAY_MS);
+    let segment_ms = (i64::from(options.retain_days) * DAY_MS / 16).max(DAY_MS).unsigned_abs();
     let form = Form { segment_bytes: options.segment_bytes, segment_ms, hashing };
     let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), form, mark, end);
     let (outbox, events) = channel(timed);

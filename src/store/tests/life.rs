@@ -167,20 +167,28 @@ fn old_days_are_dropped_too() {
 
 #[test]
 fn where_few_events_come_one_stays_no_longer_than_a_sixteenth_beyond_its_days() {
-    let disk = MemoryDisk::new();
-    let options = Options { retain_days: 32, generation_events: 1, ..Options::default() };
-    let mut opened = Store::open_in_memory::<EventLog>(&disk, options).unwrap();
-    // One a day, of which a segment would hold twenty thousand.
-    for n in 1..=60_u8 {
-        let mut daily = soon(u64::from(n));
-        daily.event.at = Timestamp(daily.event.at.0 + i64::from(n) * 24 * 3600 * 1000);
-        opened.0.append(vec![daily]);
-        opened.3.flush();
-        opened.0.set_acked(u64::from(n));
-        opened.3.chores();
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    for had_a_wrong_date in [false, true] {
+        let disk = MemoryDisk::new();
+        let options = Options { retain_days: 32, generation_events: 1, ..Options::default() };
+        let mut opened = Store::open_in_memory::<EventLog>(&disk, options).unwrap();
+        // One a day, of which a segment would hold twenty thousand.
+        for n in 1..=60_u8 {
+            let mut daily = soon(u64::from(n));
+            daily.event.at = Timestamp(daily.event.at.0 + i64::from(n) * DAY_MS);
+            if had_a_wrong_date && n == 10 {
+                daily.event.at = Timestamp(daily.event.at.0 + 4 * 365 * DAY_MS);
+            } else if had_a_wrong_date && n == 11 {
+                daily.event.body = Event::ClockStep { by_ms: 0, restored: true, detail: String::new() };
+            }
+            opened.0.append(vec![daily]);
+            opened.3.flush();
+            opened.0.set_acked(u64::from(n));
+            opened.3.chores();
+        }
+        assert!((60 - 34..=60 - 32).contains(&opened.0.first()), "{}", opened.0.first());
+        assert_eq!(verify_on(&disk).unwrap().broken, None);
     }
-    assert!((60 - 34..=60 - 32).contains(&opened.0.first()), "{}", opened.0.first());
-    assert_eq!(verify_on(&disk).unwrap().broken, None);
 }
 
 #[test]

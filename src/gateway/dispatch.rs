@@ -17,7 +17,7 @@ pub(super) const RETRY_MS: u64 = 20;
 pub(super) const UPLINK_QUEUED_MAX: usize = 4096;
 /// Acks and replies that wait for the disk, and then for room. Beyond it they are dropped: a center sends again what is not
 /// acknowledged. More than the 65 535 messages that MQTT lets be under way with QoS 1, so that the broker gets its acknowledgement of
-/// each of those; changes of a clean session and commands come with QoS 0, without any limit.
+/// each of those; changes of a clean session, or while the disk takes nothing, and commands come with QoS 0, without such a limit.
 pub(super) const ANSWERS_MAX: usize = 65_536;
 
 /// The ways out, and what is queued for them.

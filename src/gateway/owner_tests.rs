@@ -13,10 +13,9 @@ use crate::access::input::{
 use crate::access::portal::{Portal, PortalKind};
 use crate::access::snapshot::{SnapshotHead, SnapshotPart};
 use crate::access::state::State;
-use crate::gateway::ports::Part;
 use crate::store::{MemoryDisk, Options, StoreEvent};
 
-fn at(ms: u64) -> Now {
+pub(in super::super) fn at(ms: u64) -> Now {
     Now { wall: Timestamp(1_788_249_600_000), mono: Mono(ms), clock: ClockTrust::Trusted }
 }
 
@@ -26,7 +25,7 @@ pub(in super::super) fn store_in_memory() -> Store {
 }
 
 /// A core with one gate and an uplink whose orders are kept.
-fn core() -> (GatewayCore, mpsc::Receiver<UplinkOrder>) {
+pub(in super::super) fn core() -> (GatewayCore, mpsc::Receiver<UplinkOrder>) {
     core_with_room(64)
 }
 
@@ -287,71 +286,6 @@ fn what_lasts_is_in_the_metrics_as_long_as_it_lasts_and_duress_never() {
         assert_eq!(served(&core), expected, "at {ms} ms");
     }
     assert_eq!(self::served(&core.metrics, r#"alarms_open{kind="duress"}"#), None);
-}
-
-#[test]
-fn a_start_on_a_disk_that_cannot_be_written_and_the_first_failed_write_are_one_alarm() {
-    let (mut core, _orders) = core();
-    let issue = crate::store::RecoveryIssue::NotWritable { why: "Read-only file system (os error 30)".to_owned() };
-    let before = core.engine().status(at(0)).alarms.len();
-    core.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: issue.to_string() }, at(0));
-    core.store_event(StoreEvent::Failing { issue }, at(20));
-    assert_eq!(core.engine().status(at(20)).alarms.len() - before, 1);
-    core.store_event(StoreEvent::Recovered, at(40));
-    assert_eq!(core.engine().status(at(40)).alarms.len(), before);
-}
-
-#[test]
-fn a_disk_that_does_not_answer_is_no_ready_gateway_until_something_is_durable_again() {
-    let (mut core, _orders) = core();
-    let readiness = core.readiness();
-    readiness.ready(Part::Gateway);
-    let durable = || StoreEvent::Durable { through: 1, took: Duration::ZERO };
-    core.store_event(StoreEvent::Stalled { for_ms: 2_000 }, at(0));
-    let why = readiness.reasons();
-    why.iter().for_each(|why| crate::chinese::is_in_chinese(why));
-    assert!(matches!(&why[..], [why] if why.contains("2000 ms") && why.contains("dmesg")), "{why:?}");
-    core.store_event(durable(), at(10));
-    assert_eq!(readiness.reasons(), Vec::<String>::new());
-    // What fails beside it still does.
-    let issue = crate::store::RecoveryIssue::CursorNotWritten { why: "no space".to_owned() };
-    core.store_event(StoreEvent::Failing { issue }, at(20));
-    core.store_event(StoreEvent::Stalled { for_ms: 2_000 }, at(30));
-    core.store_event(durable(), at(40));
-    assert_eq!(readiness.reasons().len(), 1);
-    core.store_event(StoreEvent::Recovered, at(50));
-    assert_eq!(readiness.reasons(), Vec::<String>::new());
-}
-
-#[test]
-fn of_two_things_that_cannot_be_written_both_are_named_the_graver_first() {
-    use crate::store::RecoveryIssue;
-    let cursor = || RecoveryIssue::CursorNotWritten { why: "no space".to_owned() };
-    let journal = || RecoveryIssue::NotWritable { why: "no space".to_owned() };
-    for issues in [[journal(), cursor()], [cursor(), journal()]] {
-        let (mut core, mut orders) = core();
-        let readiness = core.readiness();
-        readiness.ready(Part::Gateway);
-        while orders.try_recv().is_ok() {}
-        issues.into_iter().for_each(|issue| core.store_event(StoreEvent::Failing { issue }, at(20)));
-        let mut taken = || {
-            let all = std::iter::from_fn(|| orders.try_recv().ok());
-            let modes = all.filter_map(|order| match order {
-                UplinkOrder::Unacknowledged(yes) => Some(yes),
-                _ => None,
-            });
-            modes.collect::<Vec<_>>()
-        };
-        let why = readiness.reasons().concat();
-        let (first, second) = (why.find("nothing is acknowledged"), why.find("acknowledgements go on"));
-        assert!(first.is_some() && second.is_some() && first < second, "{why}");
-        assert_eq!(taken(), [true]);
-        core.store_event(StoreEvent::Durable { through: 1, took: Duration::ZERO }, at(30));
-        assert_eq!(readiness.reasons(), [cursor().to_string()]);
-        assert_eq!(taken(), [false]);
-        core.store_event(StoreEvent::Recovered, at(40));
-        assert_eq!((readiness.reasons(), taken()), (Vec::new(), Vec::new()));
-    }
 }
 
 #[test]

@@ -108,6 +108,8 @@ struct Live {
     unserved: Option<Instant>,
     /// The broker was not yet asked for what is subscribed now.
     outdated: bool,
+    /// Subscriptions that the broker has not answered yet.
+    unanswered: u32,
 }
 
 /// A connection to a broker, made again for ever.
@@ -340,8 +342,10 @@ impl Connection {
         } else {
             client.try_subscribe_many(filters.clone())
         };
-        let (since, up, unserved, outdated) = (Instant::now(), false, None, false);
-        self.phase = Phase::Live(Live { client, pump, since, session_present, up, resetting, unserved, outdated });
+        let (since, up, unserved) = (Instant::now(), false, None);
+        let (outdated, unanswered) = (false, 1);
+        self.phase =
+            Phase::Live(Live { client, pump, since, session_present, up, resetting, unserved, outdated, unanswered });
         if asked.is_err() {
             let filters = filters.into_iter().map(|f| f.path).collect::<Vec<_>>().join(", ");
             self.lost(&DisconnectReason::Network(format!("cannot subscribe to `{filters}`: not valid topic filters")));

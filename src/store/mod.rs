@@ -343,6 +343,12 @@ impl Store {
         self.0.0.queue.depth()
     }
 
+    /// How many of them an acknowledgement waits for, so that they are never dropped, and the length of their messages in bytes.
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize) {
+        self.0.0.queue.kept()
+    }
+
     /// The first event that is kept; 0: no event.
     #[must_use]
     pub fn first(&self) -> u64 {

@@ -17,7 +17,7 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 const EVENT_BYTES: usize = 512;
 
 /// Records that must be durable at once and wait, at most. Beyond it only messages whose acknowledgement waits are taken:
-/// their number is bounded by what brokers leave unacknowledged.
+/// their number is bounded by what brokers leave unacknowledged, and by the gateway that has them sent without ([`Queue::kept`]).
 pub(super) const URGENT_RECORDS_MAX: usize = 20_000;
 
 /// Whether the record is never dropped: an acknowledgement waits for it, and it must not be given without it.
@@ -34,6 +34,8 @@ pub(super) struct Waiting {
     soon: usize,
     /// How many of them must be durable at once.
     now: usize,
+    /// How many of them are never dropped, and the length of their evidence in bytes.
+    kept: (usize, usize),
     /// Dropped numbers, as inclusive ranges; reported when there is room again.
     lost: Vec<(u64, u64)>,
     /// Nothing more comes.
@@ -75,6 +77,10 @@ impl Queue {
             };
             if room {
                 *waiting.count(record.flush) += 1;
+                if is_kept(&record) {
+                    let (count, bytes) = &mut waiting.kept;
+                    (*count, *bytes) = (*count + 1, *bytes + record.evidence.len());
+                }
                 waiting.records.push_back(record);
                 continue;
             }
@@ -103,6 +109,11 @@ impl Queue {
     /// How many records wait.
     pub(super) fn depth(&self) -> usize {
         lock(&self.waiting).records.len()
+    }
+
+    /// How many records wait that are never dropped, and the length of their evidence in bytes.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        lock(&self.waiting).kept
     }
 
     /// Waits until a batch is due: a record that must be durable at once, or others that waited for `gather`, or closing. Returns
@@ -134,6 +145,10 @@ impl Queue {
             let Some(record) = waiting.records.pop_front() else { break };
             let count = waiting.count(record.flush);
             *count = count.saturating_sub(1);
+            if is_kept(&record) {
+                let (count, bytes) = waiting.kept;
+                waiting.kept = (count.saturating_sub(1), bytes.saturating_sub(record.evidence.len()));
+            }
             bytes += record.evidence.len().min(BODY_BYTES_MAX) + EVENT_BYTES;
             batch.push(record);
         }

@@ -26,8 +26,10 @@ const IN_VAIN_MAX: u32 = 3;
 pub(super) struct BrokerWatch {
     metrics: Arc<LinkMetrics>,
     session: Session,
-    /// The broker kept the session when the link came up last.
+    /// The broker kept the session when the link came up last, and has delivered in order since.
     session_kept: bool,
+    /// Everything comes with QoS 0, past what waits in the session: a hole then is not the broker's fault.
+    unacknowledged: bool,
     /// When the link came up, until a head came or none was found retained.
     waits_for_head: Option<Instant>,
     /// A head came on this connection.
@@ -50,6 +52,7 @@ impl BrokerWatch {
             metrics,
             session,
             session_kept: false,
+            unacknowledged: false,
             waits_for_head: None,
             heads_now: false,
             heads_before: false,
@@ -62,7 +65,7 @@ impl BrokerWatch {
 
     /// The link is connected and subscribed.
     pub(super) fn up(&mut self, session_present: bool, now: Instant) {
-        self.session_kept = session_present && self.session == Session::Persistent;
+        self.session_kept = session_present && self.session == Session::Persistent && !self.unacknowledged;
         self.waits_for_head = Some(now);
         self.heads_before |= std::mem::take(&mut self.heads_now);
         self.news_at = Some(now);
@@ -72,6 +75,11 @@ impl BrokerWatch {
         for fault in [BrokerFault::LosesMessages, BrokerFault::DropsAnswers, BrokerFault::DropsAudit] {
             self.metrics.faults.over(fault);
         }
+    }
+
+    /// From now on everything comes with QoS 0, or not any more.
+    pub(super) fn unacknowledged(&mut self, yes: bool) {
+        (self.unacknowledged, self.session_kept) = (yes, self.session_kept && !yes);
     }
 
     /// The connection is lost.

@@ -338,6 +338,7 @@ impl Uplink {
                 return;
             }
             UplinkOrder::Unacknowledged(yes) => {
+                self.broker.unacknowledged(yes);
                 let at_most =
                     |s: &Subscription| Subscription { qos: if yes { Qos::AtMostOnce } else { s.qos }, ..s.clone() };
                 self.connection.subscribe(self.subscriptions.iter().map(at_most).collect());

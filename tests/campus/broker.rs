@@ -107,10 +107,6 @@ impl Broker {
 
     /// A gateway connects and subscribes. What was under way comes again, in front of what waits or behind it.
     pub fn connect(&mut self, gateway: &GatewayId, keeps_session: bool, dice: &mut Dice) {
-        let own = format!("dormgate/v1/{gateway}/");
-        let is_its = |topic: &str| topic.starts_with(&own) || topic.starts_with("dormgate/v1/campus/");
-        let heads = self.retained.iter().filter(|(topic, _)| is_its(topic));
-        let heads: Vec<_> = heads.map(|(topic, payload)| (topic.clone(), payload.clone())).collect();
         let session = self.sessions.get_mut(gateway).unwrap();
         session.connected = true;
         let mut again = VecDeque::from(std::mem::take(&mut session.in_flight));
@@ -122,8 +118,24 @@ impl Broker {
             again.append(&mut session.queue);
             session.queue = again;
         }
+        self.send_retained(gateway);
+    }
+
+    /// A gateway subscribes once more, with QoS 0 or 1: what is retained comes again.
+    pub fn subscribe(&mut self, gateway: &GatewayId, unacknowledged: bool) {
+        let session = self.sessions.get_mut(gateway).unwrap();
+        if std::mem::replace(&mut session.unacknowledged, unacknowledged) != unacknowledged {
+            self.send_retained(gateway);
+        }
+    }
+
+    fn send_retained(&mut self, gateway: &GatewayId) {
+        let own = format!("dormgate/v1/{gateway}/");
+        let is_its = |topic: &str| topic.starts_with(&own) || topic.starts_with("dormgate/v1/campus/");
+        let heads = self.retained.iter().filter(|(topic, _)| is_its(topic));
+        let heads: Vec<_> = heads.map(|(topic, payload)| (topic.clone(), payload.clone())).collect();
         for (topic, payload) in heads {
-            let id = self.id();
+            let id = if self.sessions[gateway].unacknowledged { 0 } else { self.id() };
             self.sessions.get_mut(gateway).unwrap().queue.push_back(Packet { topic, payload, retain: true, id });
         }
     }

@@ -191,11 +191,10 @@ impl Life {
     pub fn send_up(&mut self, place: usize) {
         let now = self.instant();
         let site = &mut self.sites[place];
-        let session = self.broker.sessions.get_mut(&site.id).unwrap();
-        if !session.connected {
+        if !self.broker.sessions[&site.id].connected {
             return;
         }
-        session.unacknowledged = site.run.unacknowledged;
+        self.broker.subscribe(&site.id, site.run.unacknowledged);
         while let Some((what, body, id)) = site.run.outbox.pop_front() {
             for up in &mut self.broker.up {
                 up.push_back((site.id.clone(), what, body.clone()));

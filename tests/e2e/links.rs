@@ -253,6 +253,10 @@ async fn a_card_is_revoked_while_nothing_can_be_written_however_much_came_before
     let (data, aside) = (site.data(), site.dir().join("aside"));
     std::fs::rename(&data, &aside).unwrap();
     let mark = site.peer.mark();
+    let message = site.cards.next(&json!([issue("04112233440100", "h2")]));
+    site.peer.report(&site.cards.topic(), message).await;
+    // What the gateway asks its broker for has left before.
+    site.alarm(mark, "store").await;
     // As installed, mosquitto delivers 20 messages that are not acknowledged.
     for n in 0..60 {
         let message = site.cards.next(&json!([issue(&format!("0411223344{n:04X}"), "h2")]));

@@ -8,8 +8,11 @@ use crate::access::id::Now;
 use crate::access::input::Input;
 use crate::store::{RecoveryIssue, StoreEvent};
 
-/// Records that wait for a disk that does not take them, at most, until the broker is to keep what comes again.
-const UNWRITTEN_MAX: usize = 10_000;
+/// Messages that wait for a disk that does not take them, at most, until the broker is to keep what comes again. Fewer than the outbox of
+/// the uplink has places, for all are acknowledged when the disk is back.
+const UNWRITTEN_MAX: usize = 4_000;
+/// Their length in bytes, at most.
+const UNWRITTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What keeps the store from being written, each in words.
 #[derive(Debug, Default)]
@@ -49,7 +52,11 @@ impl GatewayCore {
     /// nothing, a revocation is not to wait for it: it is taken with QoS 0. What is lost then is asked for, as with any gap.
     pub(super) fn order_acknowledging(&mut self) {
         let nothing_is_durable = self.trouble.journal.is_some() || self.trouble.stalled.is_some();
-        let unacknowledged = nothing_is_durable && self.store.queued() < UNWRITTEN_MAX;
+        let has_room = || {
+            let (messages, bytes) = self.store.kept();
+            messages < UNWRITTEN_MAX && bytes < UNWRITTEN_BYTES_MAX
+        };
+        let unacknowledged = nothing_is_durable && has_room();
         if std::mem::replace(&mut self.trouble.unacknowledged, unacknowledged) != unacknowledged {
             self.dispatch.uplink(UplinkOrder::Unacknowledged(unacknowledged));
         }
@@ -86,7 +93,8 @@ impl GatewayCore {
             }
             StoreEvent::Retained { first } => return tracing::info!(first, "old events were removed from the journal"),
             StoreEvent::Recovered => {
-                self.trouble = Trouble { unacknowledged: self.trouble.unacknowledged, ..Trouble::default() };
+                // A write that hangs is over when something is durable.
+                (self.trouble.journal, self.trouble.cursor) = (None, None);
                 tracing::info!("the store works again");
                 return self.trouble_changed(now);
             }
@@ -128,3 +136,7 @@ impl GatewayCore {
         self.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: issue.to_string() }, now);
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

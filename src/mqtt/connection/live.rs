@@ -68,6 +68,9 @@ impl Connection {
         let Phase::Live(live) = &mut self.phase else { return };
         let first_time = !std::mem::replace(&mut live.up, true);
         let session_present = live.session_present;
+        live.unanswered = live.unanswered.saturating_sub(1);
+        // Another QoS may be asked for meanwhile, and is answered next.
+        let is_newest = live.unanswered == 0;
         let echo = self.setup.echo_topic.is_some();
         let wanted = self.setup.subscriptions.iter().map(Some).chain(echo.then_some(None));
         let mut echo_works = echo;
@@ -91,7 +94,7 @@ impl Connection {
                 }
                 (Some(s), SubscribeReasonCode::Success(granted)) => {
                     faults.over_for(BrokerFault::RejectsSubscription, &s.filter);
-                    if s.qos == Qos::AtLeastOnce && *granted == QoS::AtMostOnce {
+                    if is_newest && s.qos == Qos::AtLeastOnce && *granted == QoS::AtMostOnce {
                         let detail = format!(
                             "the broker grants QoS 0 for `{}`, where QoS 1 was asked for: messages are lost while the gateway is away, and resync brings them; allow QoS 1 at the broker, or set `session = \"clean\"`",
                             s.filter
@@ -142,6 +145,7 @@ impl Connection {
             live.unserved = live.unserved.map(|_| Instant::now());
             // Full: the next time.
             live.outdated = live.client.try_subscribe_many(filters).is_err();
+            live.unanswered += u32::from(!live.outdated);
         }
     }
 

@@ -82,11 +82,16 @@ fn without_string(detail: &str) -> String {
 /// Whether a text cannot hold a UID: a path, or a name with few hex digits or none that is a number.
 fn is_harmless(text: &str) -> bool {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/' | '*');
-    // The places in lists: `ops[12].uid`.
+    // The places in lists, each behind a name: `ops[12].uid`.
+    let is_named = |name: &str| name.ends_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let mut parts = text.split('[');
     let first = parts.next().unwrap_or_default().to_owned();
     let name = parts.fold(first, |name, part| match part.split_once(']') {
-        Some((at, rest)) if at.len() <= PLACE_DIGITS_MAX && at.bytes().all(|b| b.is_ascii_digit()) => name + rest,
+        Some((at, rest))
+            if is_named(&name) && at.len() <= PLACE_DIGITS_MAX && at.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            name + rest
+        }
         _ => name + "[" + part,
     });
     let hex_digits = name.bytes().filter(u8::is_ascii_hexdigit).count();

@@ -195,7 +195,7 @@ async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), 
     let gateway = config.data_dir.join(SOCKET_NAME);
     let reported = tokio::select! {
         () = stop => Ok(()),
-        // Nobody reads any more, or what cannot be written was named.
+        // What cannot be written was named.
         () = print(news) => Ok(()),
         ended = answer_all(listener, &site, &gateway) => Err(format!("`{}` is no longer served: {ended}", socket.display())),
     };
@@ -232,9 +232,13 @@ fn announce(config: &config::Site, site: &Site, notes: &[String]) {
 }
 
 async fn print(mut news: mpsc::Receiver<String>) {
+    let mut is_read = true;
     while let Some(line) = news.recv().await {
-        if print_line(line) != Exit::Done {
-            return;
+        // The portals are simulated also when nobody reads what happens at them.
+        match if is_read { print_line(line) } else { Exit::Done } {
+            Exit::Done => {}
+            Exit::Closed => is_read = false,
+            _ => return,
         }
     }
     // No portal is simulated that reports anything: this waits until it is dropped.

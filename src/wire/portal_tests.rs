@@ -36,14 +36,14 @@ fn a_request_that_cannot_be_read_is_still_a_request() {
         ("1EA68671", "not a JSON object"),
         ("[]", "not a JSON object"),
         ("{}", "`uid`: is missing"),
-        (r#"{"uid":514229873}"#, "`uid`: text is wanted, got a number"),
+        (r#"{"uid":514229873}"#, "`uid`: text is wanted, got a whole number"),
         (r#"{"uid":"1EA686"}"#, "1EA686"),
         (r#"{"uid":"00000000"}"#, "00000000"),
         (r#"{"uid":"a\nb"}"#, "a?b"),
         (r#"{"v":2,"uid":"1EA68671"}"#, "version `2` is unknown"),
         (r#"{"uid":"1EA68671","uid":"1EA68672"}"#, "`uid`: is given twice"),
         (r#"{"uid":"1EA68671","direction":"up"}"#, "`direction`: `in` or `out` is wanted, got `up`"),
-        (r#"{"uid":"1EA68671","id":7}"#, "`id`: text is wanted, got a number"),
+        (r#"{"uid":"1EA68671","id":7}"#, "`id`: text is wanted, got a whole number"),
         (r#"{"uid":"1EA68671","id":""}"#, "`id`: 1 to 64"),
     ] {
         let text = malformed(payload);

@@ -16,9 +16,9 @@ pub(crate) fn shorten(text: &str, chars: usize) -> String {
     short
 }
 
-/// `text` in backticks, shortened to [`QUOTE_CHARS_MAX`].
+/// `text` in backticks, shortened to [`QUOTE_CHARS_MAX`]. One of its own would end the quotation, and becomes `'`.
 pub(crate) fn quote(text: &str) -> String {
-    format!("`{}`", shorten(text, QUOTE_CHARS_MAX))
+    format!("`{}`", shorten(text, QUOTE_CHARS_MAX).replace('`', "'"))
 }
 
 /// Length of the text in quotes at the beginning of `json`, with its quotation marks; `None`: it does not begin there or does not end.

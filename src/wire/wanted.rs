@@ -8,8 +8,8 @@ use super::text::{quote, shorten};
 
 /// Longest number that is shown: no UID is that short, in hex or decimal.
 const SHOWN_NUMBER_MAX: usize = 4;
-/// Longest word that is shown of what is no JSON, as `-Infinity`.
-const SHOWN_WORD_MAX: usize = 10;
+/// Words that are shown of what is no JSON, with a sign or without.
+const SHOWN_WORDS: [&str; 3] = ["nan", "inf", "infinity"];
 /// What stands between what is wanted and what was there.
 const GOT: &str = " is wanted, got ";
 
@@ -40,7 +40,10 @@ fn plain_wanted(wanted: &str) -> &str {
         "a boolean" => "`true` or `false`",
         "a string" => "text",
         "f32" | "f64" => "a number",
-        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number from 0",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
         "a sequence" => "a list",
         "a map" => "an object in braces",
         nonzero if nonzero.starts_with("a nonzero ") => "a whole number from 1",
@@ -55,7 +58,10 @@ fn plain_wanted(wanted: &str) -> &str {
 fn plain_kind(got: &str) -> &str {
     match got.split(' ').next().unwrap_or_default() {
         "string" => "text",
-        "integer" | "floating" | "number" => "a number",
+        "integer" if got.contains("`-") => "a number below 0",
+        "integer" => "a whole number",
+        "floating" => "a number with a fraction",
+        "number" => "a number",
         "boolean" if got.contains("true") => "`true`",
         "boolean" => "`false`",
         "sequence" => "a list",
@@ -88,10 +94,8 @@ pub(crate) fn kind(raw: &str) -> (bool, String) {
         Ok(Value::Object(_)) => "an object".to_owned(),
         Err(_) if raw.is_empty() => return (false, "nothing".to_owned()),
         Err(_) => {
-            // A word like `nan`, and nothing that may be hex.
-            let is_word = raw.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'+' | b'-'))
-                && raw.bytes().any(|b| b.is_ascii_alphabetic() && !b.is_ascii_hexdigit());
-            let got = if is_word && is_shown(SHOWN_WORD_MAX) {
+            let word = raw.trim_start_matches(['+', '-']).to_ascii_lowercase();
+            let got = if SHOWN_WORDS.contains(&word.as_str()) {
                 quote(raw)
             } else {
                 format!("{} characters", raw.chars().count())
@@ -110,13 +114,13 @@ mod tests {
     fn an_error_of_serde_is_a_sentence_without_the_value() {
         for (error, expected) in [
             (r#"invalid type: string "UID1EA68671", expected f64 at line 1 column 9"#, "a number is wanted, got text"),
-            ("invalid type: integer `514229873`, expected a string", "text is wanted, got a number"),
+            ("invalid type: integer `514229873`, expected a string", "text is wanted, got a whole number"),
             ("invalid type: null, expected struct Login", "an object in braces is wanted, got `null`"),
             (
                 "invalid type: sequence, expected internally tagged enum Order",
                 "an object in braces is wanted, got a list",
             ),
-            ("invalid value: integer `-1`, expected u64", "a whole number is wanted, got a number"),
+            ("invalid value: integer `-1`, expected u64", "a whole number from 0 is wanted, got a number below 0"),
             ("invalid type: boolean `true`, expected a sequence", "a list is wanted, got `true`"),
             ("unknown variant `gates`, expected `gate` or `door`", "`gate` or `door` is wanted, got `gates`"),
             ("missing field `portal` at line 1 column 2", "`portal` is missing; add it"),

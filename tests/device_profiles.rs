@@ -1,5 +1,11 @@
 //! Every shipped profile against its golden frames or messages; and what the simulated device of each MQTT profile publishes first.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 #[path = "support/brokers.rs"]
 mod brokers;

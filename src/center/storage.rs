@@ -133,7 +133,7 @@ pub struct Published {
 #[derive(Clone, Debug)]
 pub enum PublishedKind {
     /// An answer to a change message.
-    Ack(Ack),
+    Ack(Box<Ack>),
     /// An alarm.
     Alarm,
     /// The gateway's state; only the newest is kept.

@@ -54,7 +54,7 @@ impl Filled {
             ..Ack::rejected(Vec::new(), NOW)
         };
         let body = String::from_utf8(up::encode_ack(&ack, NOW).unwrap()).unwrap();
-        self.published(gateway, PublishedKind::Ack(ack), body);
+        self.published(gateway, PublishedKind::Ack(Box::new(ack)), body);
     }
 
     fn state(&mut self, gateway: &str, seq: u64, digest: &str) {

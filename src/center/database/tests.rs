@@ -343,7 +343,7 @@ fn acks_alarms_and_the_newest_state_are_kept_and_removed_in_time_and_the_end_of_
     (ack.stream, ack.at) = ("apartment".parse().ok(), Some(Position { epoch: NonZeroU32::MIN, seq: 7 }));
     ack.outcome = Outcome::Applied;
     let all = [
-        published(PublishedKind::Ack(ack), "{\"ack\":1}"),
+        published(PublishedKind::Ack(Box::new(ack)), "{\"ack\":1}"),
         published(PublishedKind::Alarm, "{\"alarm\":1}"),
         published(PublishedKind::State, "{\"state\":1}"),
         published(PublishedKind::State, "{\"state\":2}"),

@@ -119,7 +119,7 @@ impl<S: Storage> Work<S> {
     /// Notes what is kept of an event; `false`: nothing is.
     fn keep_later(&mut self, gateway: &GatewayId, event: &GatewayEvent, message: &Message) -> bool {
         let kind = match event {
-            GatewayEvent::Ack(ack) => PublishedKind::Ack(ack.clone()),
+            GatewayEvent::Ack(ack) => PublishedKind::Ack(Box::new(ack.clone())),
             GatewayEvent::Alarm(_) => PublishedKind::Alarm,
             GatewayEvent::State(_) => PublishedKind::State,
             _ => return false,

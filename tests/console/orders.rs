@@ -220,7 +220,7 @@ async fn wrong_input_is_named_and_changes_nothing() {
         (r#"{"order":"power","portal":"power-412","on":"yes"}"#, 400, "`true` or `false` is wanted, got text"),
         (r#"{"order":"posture","posture":"party"}"#, 400, "is wanted, got `party`"),
         (r#"{"order":"forgive","uid":"12"}"#, 400, "a card UID has 4, 7 or 10 bytes"),
-        (r#"{"order":"acknowledge","from":-1,"to":1}"#, 400, "a whole number is wanted, got a number"),
+        (r#"{"order":"acknowledge","from":-1,"to":1}"#, 400, "a whole number from 0 is wanted, got a number below 0"),
         ("[]", 400, "the body: an object in braces is wanted, got a list"),
         ("[\"release\",null]", 400, "the body: an object in braces is wanted, got a list"),
         (r#"{"order":null}"#, 400, "is wanted, got `null`"),

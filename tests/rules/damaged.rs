@@ -217,6 +217,28 @@ fn a_revocation_that_is_on_disk_shows_that_its_stream_lost_a_change() {
 }
 
 #[test]
+fn an_older_head_does_not_make_a_list_whole_that_lost_a_change_of_which_the_revocation_is_on_disk() {
+    let mut w = World::new();
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.publish_at(OFFICE, at(1, 2), vec![op::report_lost("p1")]);
+    // The change, and not that it revoked A.
+    w.journal.retain(|r| !matches!(&r.event.body, Event::ChangesApplied { revision, .. } if revision.seq == 2));
+    w.restart();
+    let effects = w.engine.damaged(3, 3, w.now());
+    w.keep(effects);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.head(APARTMENT, at(1, 1));
+    // As a broker may have kept it from before the loss.
+    w.head(OFFICE, at(1, 1));
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.publish_at(OFFICE, at(1, 2), vec![op::report_lost("p1")]);
+    assert_eq!(w.present("gate-in", "A"), "lost");
+    w.assert_replay_is_life();
+}
+
+#[test]
 fn a_stream_of_which_nothing_is_known_may_have_lost_a_revocation_with_the_rest() {
     let enrols = || vec![op::enrol("A", "p1", RESIDENT)];
     for forgotten in [false, true] {
